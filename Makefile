@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 SIDE_BY_SIDE := -n 6 --dist loadfile --no-loadscope-reorder
 PACKAGES := dcmtk orthanc orthanc-dicomweb orthanc-python python3.11-venv chromium faketime postgresql
 
-.PHONY: setup demo test lint facts package compat torture bench clean
+.PHONY: setup demo test lint compiled facts package compat torture bench clean
 
 setup: $(VENV)/.ready
 
@@ -20,8 +20,16 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup
 	$(RUN)/orthanc-gcp demo
 
-test: setup lint
+# Some thousand processes run the same modules, and an environment may forbid to keep what they
+# compile.
+test: export PYTHONDONTWRITEBYTECODE =
+test: setup
+	$(MAKE) --jobs 2 --output-sync lint compiled
 	$(RUN)/pytest $(SIDE_BY_SIDE)
+
+# The tests, once for all who run them side by side
+compiled: setup
+	$(RUN)/pytest -p no:cacheprovider --collect-only > /dev/null || true
 
 lint: setup
 	$(RUN)/ruff check .

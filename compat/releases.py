@@ -101,7 +101,7 @@ def install_wheel(root: Path, venv: str, extra: str, *more: str) -> None:
 def shared_folder(root: Path, folder: Path) -> Iterator[None]:
     """Have a folder at the same path inside a release."""
     there = root / folder.relative_to("/")
-    there.mkdir(parents=True)
+    there.mkdir(parents=True, exist_ok=True)
     run("mount", "--bind", folder, there)
     try:
         yield

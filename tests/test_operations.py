@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.signatures.signing_key import NAME, issued, public_key
 from orthanc_gcp.ledger.database import FILE_NAME, connect, url_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
@@ -26,6 +27,8 @@ from tests.support.ledgers import (
     arrival,
     claim,
     clock,
+    engine,
+    ledger,
     postgresql,
     postgresql_ledger,
     settle_batch,
@@ -34,10 +37,11 @@ from tests.support.ledgers import (
 )
 from tests.support.simulation import FakeClock
 
-__all__ = ["clock", "postgresql", "postgresql_ledger", "sqlite_ledger"]
+__all__ = ["clock", "engine", "ledger", "postgresql", "postgresql_ledger", "sqlite_ledger"]
 
 PAGE = list(blocks(ROOT / "docs" / "operations.md"))
 BACKUP, DUMP, RESTORE, READ_DUMP = (one.text for one in PAGE if one.language == "sh")
+(NEW_KEY,) = (one.text for one in PAGE if one.language == "sql")
 TEMPORARY_FILES, DROP_IN = (one for one in PAGE if one.language == "ini")
 STORAGE, BACKUPS = "/var/lib/orthanc/db-v6", "/var/backups"
 
@@ -137,6 +141,21 @@ def test_a_ledger_in_postgresql(postgresql_ledger, postgresql, tmp_path, backups
     with postgresql_ledger.reading() as connection:
         assert connection.scalar(sql.text("SELECT count(*) FROM gcp_transfers")) == 4
     assert ORTHANC
+
+
+def test_a_damaged_key_is_deleted_and_a_new_one_is_made(ledger):
+    """And nothing else goes with it."""
+    former = public_key(ledger)
+    damaged = {"Algorithm": "Ed25519", "PrivateKey": ""}
+    ledger.key_values.set(NAME, damaged)
+    ledger.key_values.set("another", {"value": 1})
+    assert issued(ledger, {"Kind": "Receipt"})["Signature"] is None
+    assert ledger.key_values.get(NAME, dict) == damaged
+    with ledger.writing() as connection:
+        connection.exec_driver_sql(NEW_KEY)
+    assert issued(ledger, {"Kind": "Receipt"})["Signature"] is not None
+    assert public_key(ledger) != former
+    assert ledger.key_values.get("another", dict) == {"value": 1}
 
 
 def test_the_unit_that_logs_into_the_journal_is_found(tmp_path):

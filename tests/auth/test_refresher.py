@@ -191,6 +191,28 @@ def test_the_wall_clock_may_jump():
     assert simulation.gaps() == []
 
 
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("hours", [1, -1, 24, -365 * 24])
+def test_the_wall_clock_may_jump_while_a_token_is_acquired(hours, noted):
+    """Before google-auth has noted on it when the token ends, or between that and our look."""
+    simulation = Simulation(60)
+    refresh = simulation.credentials.refresh
+
+    def jump(_endpoint):
+        if noted:
+            refresh(_endpoint)
+        simulation.clock.wall += timedelta(hours=hours)
+        if not noted:
+            refresh(_endpoint)
+
+    simulation.run(100)
+    simulation.credentials.refresh = jump
+    simulation.run(1000)
+    assert simulation.gaps() == []
+    assert simulation.clock.now() < simulation.published[-1][1].expires_at
+    assert {round(token.lifetime) for _, token in simulation.published} == {60}
+
+
 def test_the_machine_may_sleep():
     """After a sleep longer than a token's life, the next look renews it."""
     simulation = Simulation(60)

@@ -52,6 +52,8 @@ def test_only_some_accounts(config):
     assert list(document["Accounts"]) == ["my-google"]
     done = invoke("check", config, "--account", "nobody", code=2)
     assert done.stderr == "There is no account nobody\n"
+    done = invoke("check", config, "--store-to", "NOBODY", code=2)
+    assert done.stderr == "There is no modality NOBODY in DicomModalities\n"
 
 
 def test_what_cannot_be_checked(tmp_path, config):

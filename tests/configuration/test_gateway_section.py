@@ -32,6 +32,7 @@ def test_it_is_read():
         {"Aets": {"G": "a"}, "Port": "104"},
         {"Aets": {"G": "a", "g ": "a"}},
         {"Aets": {"G": "a"}, "MaxAssociations": 0},
+        {"Aets": {"G": "a"}, "AnswerForOrthanc": True, "StartWithOrthanc": False},
     ],
     ids=str,
 )
@@ -82,3 +83,15 @@ def test_a_modality_that_cannot_be_connected_to(wrong):
     entry = {"AET": "MR", "Host": "h", "Port": 105, **wrong}
     found = settings({"Aets": {"G": "a"}}, DicomModalities={"mr": entry})
     assert "DicomModalities" in str(found.gateway_problems[0])
+
+
+def test_which_account_answers_for_orthanc():
+    def of(**aets):
+        section = {"Accounts": {"a": SERVICE, "b": SERVICE}}
+        section["Gateway"] = {"Aets": aets, "AnswerForOrthanc": True}
+        found = read({"GoogleCloudPlatform": section, "DicomAet": "PACS"})
+        assert found.gateway.answer_for_orthanc
+        return [one.error for one in found.problems if "PACS" in str(one)]
+
+    assert of(X="a") == of(X="a", Y="b", pacs="b") == []
+    assert of(X="a", Y="b") == [False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -26,7 +27,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.transport.authorization import Authorization
-from tests.support.mishaps import sha256
+from tests.support.mishaps import copy_database, sha256
 from tests.support.orthanc import wait_until
 from tests.support.orthanc_life import file_of
 from tests.support.sent import changed, dataset, rows
@@ -266,6 +267,34 @@ def test_what_was_retried_is_not_taken_for_the_version_after_it(life):
     is_seen_to_be_another(life, mine)
 
 
+def test_what_was_sent_is_not_taken_for_what_has_overwritten_it_before_anybody_has_read_that(life):
+    index = life.add_orthanc()
+    (worker,) = life.workers
+    mine = life.receive(index, OLD)
+    life.fault(storeThenFail=True, status=500)
+    life.run(10)
+    assert life.states()[mine][0] == "delayed"
+    life.receive(index, NEW)
+    life.lie()
+    for _ in range(30):  # it sends, and reads no change meanwhile
+        life.clock.time += 5
+        worker.dispatch()
+        while worker.run_task():
+            life.nothing_false()
+    is_seen_to_be_another(life, mine)
+
+
+@ONE
+def test_what_is_sent_again_as_it_was_is_confirmed_by_a_search(life, monkeypatch):
+    """Its bytes are not read in the store."""
+    monkeypatch.setattr("tests.support.simulated_worker._Store.open", None)
+    index = life.add_orthanc()
+    mine = life.receive(index, OLD)
+    life.fault(status=503, count=2)
+    life.run(60)
+    assert life.states()[mine][0] == "confirmed"
+
+
 @ONE
 def test_what_came_from_another_patient_is_not_taken_for_it(life):
     index = life.add_orthanc()
@@ -309,3 +338,31 @@ def test_what_another_orthanc_has_sent_is_not_taken_for_what_this_one_has(life):
     life.lie()
     life.run()
     is_seen_to_be_another(life, mine)
+
+
+# -- A ledger that has lost its last transactions --------------------------------------------------
+
+
+@ONE
+def test_what_a_power_cut_takes_from_the_ledger_is_read_and_compared_again(life, tmp_path):
+    index = life.add_orthanc()
+    mine = life.receive(index, OLD)
+    gone = life.receive(index, file_of(0, 0, 1, 0, 0))
+    life.run()
+    former = tmp_path / "former.sqlite"
+    ledger_file = Path(life.ledger.engine.url.database)
+    copy_database(ledger_file, former)
+    life.receive(index, NEW)
+    later = life.receive(index, file_of(0, 1, 0, 0, 0))
+    index.delete(gone)
+    life.run()
+    assert life.states()[later][0] == "confirmed"
+    life.workers[-1].end()
+    copy_database(former, ledger_file)
+    life.start_worker(life.orthancs[0])
+    life.run(60)
+    assert life.states() == {
+        mine: ("quarantined", "conflict"),
+        gone: ("confirmed", None),
+        later: ("confirmed", None),
+    }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pydicom.uid import generate_uid
 
@@ -110,6 +114,16 @@ def test_all_pages_are_read_and_an_end_that_cannot_be_reached_is_said(store, cli
         next(found)
 
 
+NINE = "\\".join(map(str, range(9)))
+STUDY_1, STUDY_2 = ({"StudyInstanceUID": one} for one in "12")
+A = {"PatientName": "A", "fuzzymatching": "true"}
+
+
+def each(name, count):
+    """Searches for one number after the other."""
+    return [{name: str(number)} for number in range(count)]
+
+
 @pytest.mark.parametrize(
     ("keys", "searches"),
     [
@@ -118,7 +132,22 @@ def test_all_pages_are_read_and_an_end_that_cannot_be_reached_is_said(store, cli
         ({"PatientID": "A\\B"}, [{"PatientID": "A"}, {"PatientID": "B"}]),
         ({"PatientID": "A\\A"}, [{"PatientID": "A"}]),
         ({"PatientID": "A,B"}, [{}]),
-        ({"PatientID": "\\".join(map(str, range(101)))}, [{}]),
+        (
+            {"PatientID": "\\".join(map(str, range(999)))},
+            [{"PatientID": str(n)} for n in range(999)],
+        ),
+        (
+            {"PatientID": "A", "StudyInstanceUID": "1\\2"},
+            [{"PatientID": "A", **STUDY_1}, {"PatientID": "A", **STUDY_2}],
+        ),
+        ({"PatientID": "A", "StudyInstanceUID": NINE}, [{"PatientID": "A"}]),
+        ({"PatientID": NINE, "StudyInstanceUID": "1\\2"}, [STUDY_1, STUDY_2]),
+        ({"StudyInstanceUID": "1\\2", "PatientID": "A\\B"}, [STUDY_1, STUDY_2]),
+        ({"PatientName": "A", "StudyInstanceUID": "1\\2\\1"}, [{**A, **STUDY_1}, {**A, **STUDY_2}]),
+        (
+            {"StudyDate": "20260101", "StudyInstanceUID": NINE},
+            [{"StudyDate": "20260101", "StudyInstanceUID": str(n)} for n in range(9)],
+        ),
         ({"StudyDate": "-20260131"}, [{"StudyDate": "00010101-20260131"}]),
         ({"ReferringPhysicianName": "A"}, [{}]),
         ({"PatientName": "*"}, [{}]),
@@ -140,12 +169,106 @@ def test_what_the_store_is_asked(keys, searches):
     assert asked == wanted
 
 
+@pytest.mark.parametrize(
+    ("keys", "searches"),
+    [
+        (
+            {"Modality": "CT\\MR", "SeriesInstanceUID": NINE},
+            [{"SeriesInstanceUID": str(n)} for n in range(9)],
+        ),
+        ({"Modality": "CT\\MR"}, [{"Modality": "CT"}, {"Modality": "MR"}]),
+        ({"Modality": NINE}, [{}]),
+    ],
+    ids=str,
+)
+def test_what_a_series_is_asked_for_by(keys, searches):
+    asked = [one for one in query("series", **keys).searches() if one.pop("includefield")]
+    assert asked == [{tag_of(name): value for name, value in one.items()} for one in searches]
+
+
+class Slow:
+    """A store that takes its time, with the searches that it was asked at once."""
+
+    def __init__(self, connections, patience=0.005):
+        self.connections, self.patience = connections, patience
+        self.asked, self.now, self.most, self.lock = [], 0, 0, threading.Lock()
+        self.held = threading.Event()
+        self.held.set()
+
+    def search(self, path, parameters, *, depth):
+        number = int(parameters[tag_of("StudyInstanceUID")])
+        with self.lock:
+            self.asked.append(number)
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.patience * (1 + number % 3))
+        self.held.wait(20)
+        with self.lock:
+            self.now -= 1
+        if number == 50:
+            raise StoreError("refused", reason="network")
+        if number % 2:
+            yield {tag_of("StudyInstanceUID"): {"vr": "UI", "Value": [str(number)]}}
+
+
+def studies(numbers):
+    return query(StudyInstanceUID="\\".join(map(str, numbers)))
+
+
+@pytest.mark.parametrize("connections", [2, 40])
+def test_a_long_list_is_asked_for_side_by_side_and_answered_in_its_order(connections):
+    store = Slow(connections)
+    numbers = [*range(40, 0, -1), 7, 9]
+    with ThreadPoolExecutor(8) as pool:
+        found = [
+            values(one, "StudyInstanceUID") for one in find(store, studies(numbers), pool=pool)
+        ]
+        assert found == [[str(number)] for number in range(39, 0, -2)]
+        assert sorted(store.asked) == list(range(1, 41))
+        assert store.most == min(8, connections)
+        # The first answer comes before the last question.
+        store.asked.clear()
+        beginning = find(store, studies(range(1, 49)), pool=pool)
+        assert values(next(beginning), "StudyInstanceUID") == ["1"]
+        beginning.close()
+    assert len(store.asked) <= 9, "and what nobody waits for is not asked"
+
+
+def test_what_was_found_before_a_refusal_comes_before_it():
+    with ThreadPoolExecutor(8) as pool:
+        found = find(Slow(8), studies([1, 3, 50, 5]), pool=pool)
+        assert [values(next(found), "StudyInstanceUID") for _ in range(2)] == [["1"], ["3"]]
+        with pytest.raises(StoreError, match="refused"):
+            next(found)
+
+
+def test_a_list_is_stopped_while_nothing_comes():
+    store, stopped = Slow(4), threading.Event()
+    store.held.clear()
+    with ThreadPoolExecutor(8) as pool:
+        found = find(store, studies(range(40)), None, stopped.is_set, pool)
+        threading.Timer(0.2, stopped.set).start()
+        assert list(found) == []
+        store.held.set()
+    assert len(store.asked) <= 4
+
+
+def test_a_list_is_stopped_where_nothing_matches():
+    wanted = studies(range(0, 80, 2))
+    with ThreadPoolExecutor(8) as pool:
+        for one in (None, pool):
+            store, stops = Slow(4, 0), iter([False] * 3 + [True])
+            assert list(find(store, wanted, None, lambda stops=stops: next(stops), one)) == []
+            assert store.asked[:3] == [0, 2, 4]
+            assert len(store.asked) <= 8
+
+
 def test_it_is_stopped_also_where_nothing_matches(store, clinic):
     asked = []
 
     def stop():
         asked.append(True)
-        return len(asked) == 2
+        return len(asked) == 3
 
     result = QueryResult()
     found = list(find(store, query(StudyDescription="nothing"), result, stop))

@@ -13,6 +13,7 @@ import pytest
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.gateway.gateway import Gateway
+from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.emulator.client import Client
 from tests.emulator.conftest import (
@@ -22,13 +23,16 @@ from tests.emulator.conftest import (
     shared_emulator,
     shared_folder,
 )
+from tests.support.ledgers import clock, sqlite_ledger
 
 __all__ = [
     "client",
+    "clock",
     "identities",
     "shared_client",
     "shared_emulator",
     "shared_folder",
+    "sqlite_ledger",
 ]
 
 STORE_PARTS = ("Project", "Location", "Dataset", "DicomStore")
@@ -71,11 +75,14 @@ def start(client: Client, shared_folder: Path) -> Iterator[Callable[..., Running
     made: list[Running] = []
 
     def begin(
-        gateway: dict[str, Any] | None = None, rest: OrthancRest | None = None, **orthanc: Any
+        gateway: dict[str, Any] | None = None,
+        rest: OrthancRest | None = None,
+        limits: LimitsOf = unlimited,
+        **orthanc: Any,
     ) -> Running:
         settings = configuration.read(configured(client, shared_folder, gateway, **orthanc))
         assert not [one for one in settings.problems if one.error], settings.problems
-        running = Gateway(settings, SystemClock(), rest)
+        running = Gateway(settings, SystemClock(), rest, lambda *_: limits)
         thread = threading.Thread(target=running.run)
         thread.start()
         made.append(Running(running, thread))

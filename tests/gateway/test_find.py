@@ -43,6 +43,21 @@ def test_patients(start, clinic):
     }
 
 
+def test_a_long_list_of_studies(start, client):
+    """In the order in which it asks for them, each once, whatever else the store has."""
+    files = [make_dicom(StudyInstanceUID=f"1.2.{number}") for number in range(60)]
+    client.store(*files)
+    wanted = [f"1.2.{number}" for number in (*range(150, 20, -1), 25, 9)]
+    values = {"StudyInstanceUID": "\\".join(wanted), "NumberOfStudyRelatedInstances": ""}
+    found, status = find(start().port, keys("STUDY", **values))
+    assert status.Status == 0
+    assert [str(one.StudyInstanceUID) for one in found] == [
+        *(f"1.2.{number}" for number in range(59, 20, -1)),
+        "1.2.9",
+    ]
+    assert {one.NumberOfStudyRelatedInstances for one in found} == {1}
+
+
 def test_a_study(start, clinic):
     wanted = keys(
         "STUDY",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 
 import pytest
@@ -110,3 +111,45 @@ def test_only_what_the_user_edits_meanwhile_is_left(tmp_path, seed):
     if edited == text:
         assert site.config.read_bytes() == before
     assert list(tmp_path.iterdir()) == [site.config]
+
+
+MINE = '{"Id": "mine", "HttpMethod": "GET", "Url": "../../{UUID}"}'
+
+
+def explorer_file(site, levels):
+    """Orthanc Explorer 2 in the configuration, with buttons of the user's."""
+    text = f'"OrthancExplorer2": {{"UiOptions": {{"CustomButtons": {{{levels}}}}}}}'
+    if site.config.is_dir():
+        file = site.config / "explorer2.json"
+        file.write_text(f"{{{text} // mine\n}}\n")
+    else:
+        file = site.config
+        file.write_text(file.read_text().rstrip().removesuffix("}").rstrip() + f",\n  {text}\n}}\n")
+    return file
+
+
+@pytest.mark.parametrize("levels", ["", '"study": []', f'"study": [{MINE} /* mine */]'])
+def test_buttons_of_orthanc_explorer_2(site, levels):
+    file = explorer_file(site, levels)
+    before = contents(site.folder)
+    site.install()
+    once = file.read_text()
+    assert once.count("orthanc-gcp-send") == 3
+    site.install()
+    assert file.read_text() == once
+    site.uninstall()
+    clear_away(site)
+    assert contents(site.folder) == before
+
+
+@pytest.mark.parametrize("levels", ["", f'"study": [{MINE}]'])
+def test_buttons_that_were_added_meanwhile_stay(site, levels):
+    file = explorer_file(site, levels)
+    site.install()
+    other = MINE.replace("mine", "other")
+    text = file.read_text()
+    file.write_text(re.sub(r'("bulk-studies"\s*:\s*\[)', rf"\1 {other},", text, count=1))
+    site.uninstall()
+    options = read_files([site.config])["OrthancExplorer2"]["UiOptions"]["CustomButtons"]
+    ids = {level: [one["Id"] for one in found] for level, found in options.items()}
+    assert ids == {"bulk-studies": ["other"], **({"study": ["mine"]} if levels else {})}

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urljoin
 
 import pytest
 import sqlalchemy as sql
@@ -16,10 +17,12 @@ import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from orthanc_gcp.custody.reporting.history import STEP
+from orthanc_gcp.installation.explorer_buttons import buttons
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import transfer_history
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
+from tests.support.explorer import clicked
 from tests.support.keys import STORE
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.site import make_instance, make_study
@@ -28,6 +31,10 @@ from tests.support.terminal import invoke
 HOSTILE = "<img src=x onerror=alert(1)>"
 ACCOUNT = f"my {HOSTILE}"
 STUDY, CONFLICTS = "1.2.3.4", ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
+STATES = (
+    *("Waiting", "Sending", "Acknowledged", "Confirmed", "Quarantined"),
+    *("Superseded", "Withdrawn", "Lost", "Dismissed"),
+)
 SENT = 21
 """More than the page shows at once."""
 NAME = quote(ACCOUNT, safe="")
@@ -36,7 +43,6 @@ VIEWS = (
     *("", "quarantine", f"studies/{NAME}", f"receipt/{NAME}/{STUDY}", f"losses/{NAME}"),
     "activity",
 )
-NARROW = {"width": 400, "height": 900}
 
 
 def store(emulator: Emulator, content: bytes) -> None:
@@ -50,8 +56,14 @@ def store(emulator: Emulator, content: bytes) -> None:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Orthanc]:
-    """An Orthanc that has sent a study, and three instances of which the store has other bytes."""
+def site(folder: Path, **options: Any) -> Iterator[Orthanc]:
+    """An Orthanc that has sent a study, and three instances of which the store has other bytes.
+
+    Parameters
+    ----------
+    options
+        Of :class:`Orthanc`, where it is another than the machine's.
+    """
     emulator = Emulator(folder / "emulator")
     file = str(emulator.credentials / "service-account.json")
     section = {
@@ -63,7 +75,8 @@ def site(folder: Path) -> Iterator[Orthanc]:
         "Send": [{"To": ACCOUNT}],
     }
     try:
-        with Orthanc(folder / "orthanc", {"GoogleCloudPlatform": section}) as orthanc:
+        made = Orthanc(folder / "orthanc", {"GoogleCloudPlatform": section}, **options)
+        with made as orthanc:
             fill(orthanc, emulator)
             yield orthanc
     finally:
@@ -241,6 +254,32 @@ def test_a_receipt_is_signed(orthanc, page, complaints, tmp_path):
     assert complaints == []
 
 
+def test_the_buttons_of_orthanc_explorer_2(orthanc, page, complaints):
+    found = buttons([ACCOUNT])
+    studies = orthanc.json("GET", "/studies")
+    series = orthanc.json("GET", "/series")
+    place = f"{orthanc.url}/ui/app/"
+    for level, one, selected in (
+        ("study", studies[0], []),
+        ("series", series[0], []),
+        ("bulk-studies", "undefined", studies),
+    ):
+        for button in found[level]:
+            method, url, body = clicked(button, one, selected)
+            path = urljoin(place, url).removeprefix(orthanc.url)
+            if method == "POST":
+                assert orthanc.json(method, path, body)["Account"] == ACCOUNT
+    _, url, _ = clicked(found["bulk-studies"][1], "undefined", studies)
+    page.goto(urljoin(place, url))
+    expect(page.locator("main li")).to_have_count(len(studies))
+    _, url, _ = clicked(found["series"][1], series[0])
+    uid = orthanc.json("GET", f"/series/{series[0]}/study")["MainDicomTags"]["StudyInstanceUID"]
+    page.goto("about:blank")
+    page.goto(urljoin(place, url))
+    expect(page.locator("dd", has_text=uid).first).to_be_visible()
+    assert but(complaints, "404") == []
+
+
 def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     open_page(page, orthanc, view_of("studies"))
     expect(page.locator("details.study")).to_have_count(2)
@@ -257,8 +296,14 @@ def test_studies_are_found_and_open_to_instances(orthanc, page, complaints):
     expect(study.get_by_role("listitem")).to_have_count(1)
     study.get_by_role("button", name="First page").click()
     expect(study.get_by_role("listitem")).to_have_count(SENT - 1)
-    study.get_by_role("button", name="Send").click()
+    study.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator("#message")).to_contain_text("Instances to be sent that were not before")
+    for name, said in (("Retrieve", "brought back into"), ("Fetch priors", "Priors are looked")):
+        study.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator("#message")).to_contain_text(said)
+    for name, said in (("Send", "Instances to be sent"), ("Retrieve", "brought back into")):
+        study.get_by_role("button", name=re.compile(f"^{name} ")).click()
+        expect(page.locator("#message")).to_contain_text(said)
     page.get_by_label("State").select_option("")
     page.get_by_label("Study Instance UID").fill("9.9")
     page.keyboard.press("Enter")
@@ -404,16 +449,23 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     open_page(page, orthanc, "activity")
     followed = page.get_by_role("region", name="Orthancs on this ledger")
     expect(followed).to_contain_text("Followed since")
-    expect(page.get_by_role("region", name="What workers send just now")).to_contain_text("None")
+    workers = page.get_by_role("region", name="What workers send just now")
+    expect(workers).to_contain_text(re.compile(r"None.*Idle.*:\d+", re.DOTALL))
     expect(page.get_by_role("region", name="Gateway")).to_be_hidden()
     latest = page.get_by_role("region", name="Latest retrievals")
-    expect(latest.get_by_role("listitem")).to_contain_text("Instances in Orthanc: 3 of 3")
+    expect(latest.get_by_role("listitem").first).to_contain_text("Instances in Orthanc: 3 of 3")
     assert but(complaints, "404") == []
 
     gone = {"Index": "g", "Orthanc": HOSTILE, "Since": None, "Seen": None, "OpenInstances": 4}
     gone = {**gone, "OldestOpenSeconds": 90, "Problem": f"no Orthanc has it {HOSTILE}"}
     sender = {"Worker": HOSTILE, "Account": "a", "Requests": 1, "Instances": 2, "Bytes": 3}
-    told = {"Orthancs": [gone], "Senders": [sender], "Backfills": []}
+    backfill = {"Index": HOSTILE, "State": "Sending", "Paused": False, "Open": True}
+    backfill |= {"Studies": {"Done": 1, "Total": 3}, "Began": None, "EstimatedEnd": None}
+    backfill |= {state: {"Instances": 0, "Bytes": 0} for state in STATES}
+    backfill |= {"InstancesPerSecond": 0, "BytesPerSecond": 0}
+    audit = {"Machine": HOSTILE, "Began": None, "Noted": None, "Studies": {"Done": 4, "Total": 9}}
+    told = {"Orthancs": [gone], "Senders": [sender], "Backfills": [backfill]}
+    told |= {"Workers": [HOSTILE, "idler"], "Audits": [audit]}
     running = {"State": "Running", "Problem": None, "Since": "2026-01-31T18:00:00+00:00"}
     running = {**running, "Port": 4243, "Associations": 1, "MaxAssociations": 9}
     running["Requests"] = [{"Service": "C-FIND", "Seconds": 1, "ByStatus": {"0000": 12}}]
@@ -423,43 +475,21 @@ def test_who_works_on_the_ledger(orthanc, page, complaints):
     expect(followed.locator(".bad").first).to_have_text(gone["Problem"])
     expect(followed).to_contain_text("1 min 30 s")
     expect(page.get_by_role("region", name="Gateway")).to_contain_text("0000: 12")
+    running = page.get_by_role("region", name="Backfills that run")
+    expect(running).to_contain_text("1 of 3")
+    expect(workers.locator("dd").last).to_have_text("idler")
+    expect(page.get_by_role("region", name="Audits that run")).to_contain_text("4 of 9")
+    page.route(re.compile("/gcp/backfill/pause$"), answering({}))
+    page.route(
+        re.compile("/gcp/activity$"),
+        answering({**told, "Backfills": [{**backfill, "Paused": True}]}),
+    )
+    with page.expect_request(re.compile("/gcp/backfill/pause$")) as asked:
+        running.get_by_role("button", name="Pause").press("Enter")
+    assert asked.value.post_data_json == {"Index": HOSTILE}
+    expect(running.get_by_role("button", name="Resume")).to_be_focused()
     assert page.locator("main img").count() == 0
 
 
 def answering(answer):
     return lambda route: route.fulfill(body=json.dumps(answer))
-
-
-def test_it_is_narrow_and_in_other_languages(orthanc, page, complaints):
-    page.set_viewport_size(NARROW)
-    for view in VIEWS:
-        open_page(page, orthanc, view)
-        for summary in page.locator("main summary").all():
-            summary.click()
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= NARROW["width"], view
-    for language, words in (("fr", "Aperçu"), ("de", "Übersicht")):
-        page.locator("#language").select_option(language)
-        expect(page.get_by_role("link", name=words)).to_be_visible()
-        expect(page.locator("html")).to_have_attribute("lang", language)
-    assert but(complaints, "404") == []
-
-
-def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):
-    asked = []
-    page.clock.install()
-    open_page(page, orthanc)
-    page.on("request", lambda request: asked.append(request.url))
-    with page.expect_request(re.compile("/gcp/transfers$")):
-        page.clock.run_for(5000)
-    page.evaluate("""() => {
-        Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
-        document.dispatchEvent(new Event('visibilitychange'));
-    }""")
-    expect(page.locator("#connection")).to_have_text("Live")
-    asked.clear()
-    page.clock.run_for(60_000)
-    assert asked == []
-    page.evaluate("() => delete document.hidden")
-    with page.expect_request(re.compile("/gcp/transfers$")):
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.database import find, is_away, reading, writing
+from orthanc_gcp.ledger.database import change_mark, find, is_away, reading, writing
 from orthanc_gcp.ledger.schema import key_values
 from orthanc_gcp.ledger.upgrade import prepare
 
@@ -251,3 +251,15 @@ def test_a_server_that_repeats_the_password():
     said = f"{caught.value} {caught.value.orig} {database.words_of(caught.value)}"
     assert said.count("not with (masked) (masked)") == 3
     assert "hush" not in said
+
+
+def test_whatever_is_written_leaves_a_mark(ledger):
+    """Not on PostgreSQL, which says so too late."""
+    is_sqlite = ledger.engine.dialect.name == "sqlite"
+    marks = [change_mark(ledger.engine)]
+    for number in range(5):
+        ledger.key_values.set("name", float(number))
+        marks.append(change_mark(ledger.engine))
+        assert change_mark(ledger.engine) == marks[-1], "nothing was written"
+    assert len(set(marks)) == (len(marks) if is_sqlite else 1)
+    assert (None in marks) is not is_sqlite

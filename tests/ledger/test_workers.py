@@ -21,7 +21,9 @@ from orthanc_gcp.ledger.workers import (
     ALIVE_FOR,
     DEAD_AFTER,
     REFRESH_EVERY,
+    alive_workers,
     any_alive,
+    has_several,
     worker_registry,
 )
 from tests.support.ledgers import ORTHANC, arrival, claim
@@ -52,9 +54,30 @@ def test_a_worker_counts_from_its_joining_until_it_leaves(ledger):
     registry.join()
     assert registry.alive
     assert any_alive(ledger.engine)
+    assert alive_workers(ledger.engine) == ["w"]
     registry.leave()
     assert not registry.alive
     assert not any_alive(ledger.engine)
+    assert alive_workers(ledger.engine) == []
+
+
+def test_the_workers_that_run_are_named(ledger, joined):
+    """Those that have died without a word are not, whoever they were."""
+    ledger.key_values.set("worker:dead", True)
+    names = ["w"] if ledger.engine.dialect.name == "sqlite" else ["ä: *%_", "w"]
+    for name in names:
+        joined(ledger.engine, name)
+    assert alive_workers(ledger.engine) == sorted(names)
+
+
+def test_a_worker_is_alone_until_another_joins(ledger, joined):
+    first = joined(ledger.engine)
+    assert not has_several(ledger.engine)
+    if ledger.engine.dialect.name == "postgresql":
+        joined(ledger.engine, "another")
+        assert has_several(ledger.engine)
+        first.leave()
+        assert not has_several(ledger.engine)
 
 
 def test_two_workers_of_one_name_do_not_both_run(ledger, joined):

@@ -113,6 +113,16 @@ def test_the_instances_of_a_resource(source, stored, level):
         source.members([instances[0], "unknown"])
 
 
+def test_the_studies_of_studies_and_series(source, stored, orthanc):
+    study, instance = stored[0]["ParentStudy"], stored[0]["ID"]
+    series = stored[0]["ParentSeries"]
+    assert source.studies_of([series, study, series]) == [study]
+    assert source.studies_of([]) == []
+    for other in (instance, stored[0]["ParentPatient"], "unknown"):
+        with pytest.raises(KeyError, match=other):
+            source.studies_of([study, other])
+
+
 def test_what_receives_nothing_any_more(source, stored):
     resources = [stored[0]["ParentSeries"], stored[0]["ParentStudy"], "unknown"]
     wait_until(lambda: source.stable(resources) == resources)

@@ -93,3 +93,21 @@ def test_a_certificate_that_is_not_there(inside, token_server, tmp_path):
     certificate = Path(orthanc.arguments[-1]).parent / "no.pem"
     certificate.write_bytes(Authority(tmp_path).issue("127.0.0.1")[0].read_bytes())
     assert worker(orthanc) is not None
+
+
+def test_who_answers_for_orthanc(inside, token_server):
+    def made(interpreter="/venv/bin/python", answers=True, **more):
+        options = {"Aets": {"G": "a"}, "AnswerForOrthanc": answers, **more.pop("gateway", {})}
+        orthanc = inside({**with_accounts(token_server, Gateway=options), **more}, start=False)
+        return host.dicom_callbacks(orthanc, interpreter, lambda: None), orthanc
+
+    callbacks, orthanc = made()
+    assert callbacks._local().url == f"http://127.0.0.1:{orthanc._orthanc.port}"
+    assert callbacks._plain("aet ") == "AET"
+    assert made(StrictAetComparison=True)[0]._plain("aet ") == "aet"
+    assert made("")[0] is None
+    assert made(answers=False)[0] is None
+    assert made(gateway={"Port": "x"})[0] is None
+    none, orthanc = made(HttpServerEnabled=False)
+    assert none is None
+    assert "HttpServerEnabled" in orthanc.log[-1][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 
 import pytest
 
@@ -11,6 +12,8 @@ from orthanc_gcp import configuration
 from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.connector.demand_limit import AT_ONCE
 from orthanc_gcp.errors import WorkerUnavailableError
+from orthanc_gcp.plugin.background_checks import AT_ONCE as CHECKS_AT_ONCE
+from orthanc_gcp.plugin.background_checks import BackgroundChecks
 from orthanc_gcp.plugin.routes import (
     CONNECTOR_ROUTES,
     WORKER_ROUTES,
@@ -128,7 +131,7 @@ def test_what_fails_has_a_remedy_while_it_does(connector, token_server):
         ("POST", (), "GET"),
         ("DELETE", ("a",), "GET"),
         ("GET", ("a", "refresh"), "POST"),
-        ("PUT", ("a", "check"), "POST"),
+        ("PUT", ("a", "check"), "POST,GET"),
     ],
 )
 def test_a_method_that_is_not_allowed(connector, method, groups, allowed):
@@ -195,3 +198,33 @@ def test_there_is_no_worker_or_it_is_away():
     assert "no rule in Send" in nobody.body["Message"]
     away = from_worker(Worker(WorkerUnavailableError("it is away")), "GET", ("transfers",), {}, b"")
     assert (away.status, away.body["Message"]) == (503, "it is away")
+
+
+def test_a_check_for_which_nobody_waits(connector):
+    checks = BackgroundChecks()
+
+    def ask(method, body=b""):
+        return from_connector(connector, method, ("wrong", "check"), body, checks)
+
+    assert ask("GET").status == 404
+    assert ask("POST", b'{"Asynchronous": 1}').status == 400
+    begun = ask("POST", b'{"Asynchronous": true}')
+    assert (begun.status, begun.body["Account"]) == (200, "wrong")
+    assert ask("POST", b'{"Asynchronous": true}').status == 200, "the same one"
+    wait_until(lambda: not ask("GET").body["Running"])
+    told = ask("GET").body
+    assert told["Checks"]
+    assert told["Passed"] is not any(one["Result"] == "failed" for one in told["Checks"])
+    go_on = threading.Event()
+    for number in range(CHECKS_AT_ONCE):
+        checks.begin(f"{number}", lambda: filter(None, [go_on.wait(10) and None]))
+    refused = ask("POST", b'{"Asynchronous": true}')
+    go_on.set()
+    assert (refused.status, "checks run already" in refused.body["Message"]) == (429, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"[" * 100_000, b"[]", b'{"Asynchronous": false}'])
+def test_a_check_that_is_waited_for(connector, body):
+    answer = from_connector(connector, "POST", ("wrong", "check"), body, BackgroundChecks())
+    assert answer.body["Checks"]
+    assert "Running" not in answer.body

@@ -6,11 +6,12 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from orthanc_gcp.errors import OrthancUnavailableError, StoreError
+from orthanc_gcp.errors import OrthancError, OrthancUnavailableError, StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import Resource, RetrievalReport
 from orthanc_gcp.orthanc.resources import Description
@@ -88,6 +89,8 @@ class Orthanc:
         Called with each file, before it is stored; what it returns is answered.
     on_stored
         Called with the identifier of each file that was stored.
+    limit
+        So many matches of a query it gives at most.
     """
 
     def __init__(self) -> None:
@@ -96,10 +99,11 @@ class Orthanc:
         self.on_stored: Callable[[str], None] = lambda _: None
         self.checksums = self
         self.away = False
-        self.uploads = 0
+        self.uploads = self.queries = self.descriptions = 0
+        self.limit: int | None = None
 
     def upload(self, _path: str, pieces: Any) -> tuple[int, Any]:
-        file = b"".join(pieces)
+        file = pieces if isinstance(pieces, bytes) else b"".join(pieces)
         self._answers()
         self.uploads += 1
         if (answer := self.on_upload(file)) is not None:
@@ -110,15 +114,24 @@ class Orthanc:
         self.on_stored(name)
         return 200, {"ID": name, "Status": status}
 
+    def upload_each(self, path: str, bodies: Any) -> Any:
+        return (self.upload(path, body) for body in bodies)
+
     def _answers(self) -> None:
         if self.away:
             raise OrthancUnavailableError("it does not answer")
 
     def call(self, _method: str, _path: str, question: Any) -> Any:
         self._answers()
-        ((keyword, uid),) = question["Query"].items()
+        self.queries += 1
+        ((keyword, uids),) = question["Query"].items()
         level = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID").index(keyword)
-        return [name for name, file in self.files.items() if uids_of(file)[level] == uid]
+        found = [(name, uids_of(file)[level]) for name, file in self.files.items()]
+        return [
+            {"ID": name, "MainDicomTags": {keyword: uid}}
+            for name, uid in found
+            if uid in uids.split("\\")
+        ][: self.limit]
 
     def find_study(self, uid: str) -> list[str]:
         self._answers()
@@ -128,6 +141,7 @@ class Orthanc:
         return resources
 
     def describe(self, resources: list[str]) -> list[Description]:
+        self.descriptions += 1
         return [
             Description(
                 name,
@@ -151,8 +165,10 @@ class Orthanc:
 class Inline:
     """A pool whose tasks run at once."""
 
-    def submit(self, task: Callable[..., None], *given: Any) -> None:
-        task(*given)
+    def submit(self, task: Callable[..., Any], *given: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(task(*given))
+        return done
 
     def shutdown(self, **_: Any) -> None:
         """Nothing runs."""
@@ -161,9 +177,11 @@ class Inline:
 class Trial:
     """A retriever whose time is a test's."""
 
-    def __init__(self, ledger: Ledger, time: Time, *files: bytes) -> None:
+    def __init__(
+        self, ledger: Ledger, time: Time, *files: bytes, orthanc: Orthanc | None = None
+    ) -> None:
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
-        self.store, self.orthanc, self.source = Store(*files), Orthanc(), ORTHANC
+        self.store, self.orthanc, self.source = Store(*files), orthanc or Orthanc(), ORTHANC
         self.stopping = self.paused = False
         outage = Outage(logging.getLogger("orthanc_gcp.test"), "down", "up", self.clock)
         self.renewed = 0
@@ -205,7 +223,7 @@ class Trial:
     def step(self) -> bool:
         try:
             return self.retriever.step()
-        except OrthancUnavailableError:
+        except OrthancError:
             return False
 
     def pass_time(self, seconds: float) -> None:

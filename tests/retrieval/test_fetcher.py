@@ -192,3 +192,33 @@ def test_what_is_on_its_way_is_broken_off_and_costs_nothing(trial, files, compar
     (row,) = trial.ledger.retrievals.pending(trial.ledger.retrievals.open("orthanc")[0], (), 9)
     assert (row.attempts, row.reason) == (0, None)
     assert ended(trial, number)[0] == "complete"
+
+
+def test_what_had_come_before_a_kill_is_not_asked_for(trial, study, files, monkeypatch):
+    """The ledger has its digests, and Orthanc has it; that it has was not written down."""
+
+    def kill(outcomes):
+        if outcomes:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial.ledger.retrievals, "settle", kill)
+    with pytest.raises(KeyboardInterrupt):
+        trial.steps(study)
+    monkeypatch.undo()
+    trial.orthanc.files.popitem()  # one that was noted, and has not come
+    again = Trial(trial.ledger, trial.time, *files, orthanc=trial.orthanc)
+    assert ended(again, study) == ("complete", {"received": 4}, set())
+    assert again.store.requests == {"search": 1, "open": 1}
+    assert again.orthanc.uploads == 5
+
+
+@pytest.mark.parametrize("size", [16, 1200])
+def test_whatever_their_size_all_come(sqlite_ledger, clock, size):
+    """Among small ones that come together is a large one, which is never whole in memory."""
+    series = ("1.5", "1.5.1")
+    files = [make_instance(*series, size=one) for one in (1, size, 1)]
+    trial = Trial(sqlite_ledger, clock, *files)
+    (number,) = trial.want(Resource("1.5"))
+    assert ended(trial, number) == ("complete", {"received": 3}, set())
+    assert sorted(trial.orthanc.files.values()) == sorted(files)
+    assert trial.store.requests == {"search": 2, "retrieve": 1}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.errors import StoreError
+from orthanc_gcp.errors import OrthancRefusedError, StoreError
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.reasons import StoreReason
-from tests.retrieval.simulation import AWAY, ended, uids_of
+from tests.retrieval.simulation import AWAY, Trial, ended, uids_of
 from tests.support.site import make_instance, make_study
 
 
@@ -132,3 +132,41 @@ def test_a_token_that_is_refused_is_renewed(trial, study):
     trial.store.on_request = refuse
     assert ended(trial, study)[0] == "complete"
     assert trial.renewed == 1
+
+
+def test_orthanc_is_asked_and_the_ledger_written_for_many_at_once(sqlite_ledger, clock):
+    files = [make_instance(size=1) for _ in range(20)]
+    trial = Trial(sqlite_ledger, clock, *files)
+    numbers = trial.want(*(Resource(uids_of(file)[0]) for file in files))
+    trial.steps(numbers[-1], most=6)
+    reports = [trial.report(number) for number in numbers]
+    assert {one.row.state for one in reports} == {"complete"}
+    assert trial.orthanc.queries == 1, "what it has received is known"
+    assert trial.orthanc.descriptions == 1
+
+
+@pytest.mark.parametrize("error", [OrthancRefusedError("no", status=500), ZeroDivisionError()])
+def test_one_that_cannot_be_looked_at_is_in_the_way_of_no_other(
+    sqlite_ledger, clock, monkeypatch, error
+):
+    files = [make_instance(size=1) for _ in range(9)]
+    trial = Trial(sqlite_ledger, clock, *files)
+    *numbers, last = trial.want(*(Resource(uids_of(file)[0]) for file in files))
+    describe = trial.orthanc.describe
+
+    def refuse(names):
+        found = describe(names)
+        if uids_of(files[-1]) in [
+            (one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid) for one in found
+        ]:
+            raise error
+        return found
+
+    monkeypatch.setattr(trial.orthanc, "describe", refuse)
+    while any(trial.report(number).row.ended_at is None for number in numbers):
+        trial.step()
+        trial.pass_time(1)
+    assert {trial.report(number).row.state for number in numbers} == {"complete"}
+    assert trial.report(last).row.ended_at is None
+    monkeypatch.undo()
+    assert ended(trial, last)[0] == "complete"

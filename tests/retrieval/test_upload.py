@@ -7,7 +7,15 @@ import hashlib
 import pytest
 
 from orthanc_gcp.ledger.retrievals.rows import Digests
-from orthanc_gcp.retrieval.upload import NoFileError, checked, head_of, sop_instance_uid
+from orthanc_gcp.retrieval.upload import (
+    NoFileError,
+    checked,
+    digests_of,
+    head_of,
+    small,
+    sop_instance_uid,
+    throttled,
+)
 from tests.support.sent import dataset
 from tests.support.site import make_instance
 
@@ -18,16 +26,25 @@ def pieces(content, size):
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 5000, 1 << 20])
 def test_the_last_bytes_leave_when_all_of_them_are_known(size):
-    file, noted, left = make_instance(), [], []
-    for piece in checked(pieces(file, size), noted.append, [lambda count: left.append(count)]):
+    file, noted = make_instance(), []
+    for piece in checked(pieces(file, size), noted.append):
         left_before = bool(noted)
         last = piece
     assert left_before
     assert file.endswith(last)
     sha256, md5 = hashlib.sha256(file), hashlib.md5(file)
     assert noted == [Digests(len(file), md5.hexdigest(), sha256.hexdigest())]
-    assert sum(left) == len(file)
     assert b"".join(checked(pieces(file, size), noted.append)) == file
+
+
+@pytest.mark.parametrize(("most", "is_small"), [(99, False), (100, True), (101, True)])
+def test_a_small_file_is_read_at_once(most, is_small):
+    file, read = bytes(range(100)), []
+    content, whole = small(throttled(pieces(file, 7), [read.append, read.append]), most)
+    assert content == (file if is_small else None)
+    assert b"".join(whole) == file
+    assert sum(read) == 200
+    assert digests_of(file).md5 == hashlib.md5(file).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sql
 
+from orthanc_gcp.ledger import database
 from tests.integration.test_clock import faketime, shift
 from tests.support.orthanc import wait_until
 from tests.support.sent import changed, dataset
@@ -113,6 +115,12 @@ def wait_truly(site: Site, wait: float = 90, **states: int) -> None:
     wait_until(reached, wait, lambda: f"{site.states()} is not {states}:\n{site.log()[-6000:]}")
 
 
+def copy_database(of: Path, to: Path) -> None:
+    """The same pages, whatever was there; while nobody uses the other."""
+    with closing(sqlite3.connect(of)) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
+
+
 class Killer:
     """Ends processes with ``kill -9`` and starts them again, by chance."""
 
@@ -167,6 +175,7 @@ class OrthancBlows:
         self._site, self._chance, self._clock, self._several = site, chance, clock, several
         self._received: list[tuple[str, bytes]] = []
         self._backup: Path | None = None
+        self._former_ledger = site.folder / "former.sqlite"
         self._blows: list[Callable[[], None]] = [
             self.rename,
             self.back_up,
@@ -180,6 +189,9 @@ class OrthancBlows:
         ]
         if several:
             self._blows += [self.second_worker, self.second_worker]
+        else:
+            self._blows.append(self.power_cut)
+            self._copy_ledger()
         self.made: dict[str, int] = {}
 
     def receive(self, instances: int, **more: int) -> None:
@@ -193,6 +205,8 @@ class OrthancBlows:
         """Let one of them happen."""
         blow = self._chance.choice(self._blows)
         blow()
+        if not self._several:
+            self._copy_ledger()
         self.made[blow.__name__] = self.made.get(blow.__name__, 0) + 1
         return blow.__name__
 
@@ -269,6 +283,16 @@ class OrthancBlows:
         for process in self._site.workers.values():
             process.send_signal(signal.SIGCONT)
 
+    def power_cut(self) -> None:
+        """The ledger's last transactions are lost, and nothing of Orthanc and the store."""
+        for name in list(self._site.workers):
+            self._site.kill_worker(name)
+        copy_database(self._former_ledger, self._ledger_file)
+        self._site.start_worker(**faketime(self._clock))
+
+    def _copy_ledger(self) -> None:
+        copy_database(self._ledger_file, self._former_ledger)
+
     def set_clock(self) -> None:
         """By less than what a token endpoint minds."""
         shift(self._clock, self._chance.choice(("+0", "+2m", "-2m")))
@@ -278,6 +302,10 @@ class OrthancBlows:
             self._site.kill_worker("other")
         else:
             self._site.start_worker("other", **faketime(self._clock))
+
+    @property
+    def _ledger_file(self) -> Path:
+        return self._storage / database.FILE_NAME
 
     @property
     def _storage(self) -> Path:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,22 @@ class Orthanc:
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         try:
-            code = process.wait(wait)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError(f"Orthanc does not stop:\n{self.log}") from None
+            while (code := process.poll()) is None:
+                if time.monotonic() > began + wait:
+                    process.kill()
+                    process.wait()
+                    raise AssertionError(f"Orthanc does not stop:\n{self.log}")
+                self._knock()
+                time.sleep(0.05)
         finally:
             self._process = None
             self._http.clear()
         return time.monotonic() - began, code
+
+    def _knock(self) -> None:
+        """Its server waits two seconds for the next connection before it sees that it is over."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            pass
 
     def kill(self) -> None:
         assert self._process is not None

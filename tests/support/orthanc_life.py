@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import RECOGNIZE_EVERY
+from orthanc_gcp.custody.intake.open_rows import OPEN
 from orthanc_gcp.custody.intake.open_transfers import open_transfers
 from orthanc_gcp.custody.verification import conflict
 from orthanc_gcp.emulator.resource_names import StoreName
@@ -586,7 +587,11 @@ class OrthancLife(RuleBasedStateMachine):
             others = [one for one in rows if uids_of(one) == uids and one.id != row.id]
             # The newest itself may be one that the store has other bytes in place of.
             newer = [one for one in others if one.received_at > row.received_at]
-            awaits_person = any(one.reason == "conflict" for one in newer)
+            present = {worker.follower.source for worker in self.workers}
+            awaits_person = any(
+                one.reason == "conflict" or (one.state in OPEN and one.source not in present)
+                for one in newer
+            )
             confirmed = any(one.state == State.CONFIRMED for one in others)
             assert confirmed or awaits_person, brief(row)
             return

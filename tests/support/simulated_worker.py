@@ -286,6 +286,7 @@ class SimulatedWorker:
             sender,
             ReadBack(self.ledger, destinations, lambda: False, lambda: 0.5),
             {ACCOUNT: _CONNECTIONS},
+            lambda account, lent: destinations[account].searches(lent),
             lambda: None,
             lambda _most, _name: _Tasks(self.tasks),
         )

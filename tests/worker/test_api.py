@@ -16,6 +16,8 @@ import urllib3
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.audit.running import RunningAudit
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
@@ -52,7 +54,7 @@ class Desk:
     """The API with a ledger behind it, and a client."""
 
     def __init__(self, ledger: Ledger, *, is_open: bool = True) -> None:
-        self.ledger, self.demanded, self.changes = ledger, [], 0
+        self.ledger, self.demanded, self.priors, self.changes = ledger, [], [], 0
         self.source = "orthanc"
         self.standstill = Standstill(
             ledger, SETTINGS, dict, lambda: True, lambda: datetime.now(UTC)
@@ -67,7 +69,7 @@ class Desk:
             lambda: of_transfers(one.as_json() for one in Overview(ledger).accounts(["a"])),
             lambda: find_problems(ledger, ["a", ODD], {}),
             self.standstill,
-            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change),
+            RetrievalApi(ledger, ["a", ODD], lambda: self.source, self.change, self.want_priors),
             Activity(ledger, {"a"}, BackfillOptions(), SystemClock()),
         )
         place = socket.create_server(("127.0.0.1", 0))
@@ -84,6 +86,12 @@ class Desk:
             raise KeyError("gone")
         self.demanded.append((account, list(resources)))
         return 3
+
+    def want_priors(self, source, account, resources):
+        if "gone" in resources:
+            raise KeyError("gone")
+        self.priors.append((source, account, list(resources)))
+        return len(resources)
 
     def change(self):
         self.changes += 1
@@ -225,7 +233,14 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/send", b"9" * 5000, 400, "expected a JSON object"),
         ("POST", "/gcp/accounts/a/retry", b" " * (16 << 20) + b"{}", 413, "at most"),
         ("POST", "/gcp/accounts/nobody/send", {"Resources": ["x"]}, 404, "no account nobody"),
-        ("POST", "/gcp/accounts/a/send", {"Resources": "x"}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": {"x": "y"}}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": ""}, 400, 'expected {"Resources"'),
+        ("POST", "/gcp/accounts/a/send", {"Resources": "x/y"}, 404, "no resource x/y"),
+        ("GET", "/gcp/accounts/a/series", None, 400, "study: expected"),
+        ("GET", "/gcp/accounts/a/series?study=1&after=x", None, 400, "Next of another page"),
+        ("POST", "/gcp/backfill/pause", {"Index": "gone"}, 404, "no backfill of gone"),
+        ("POST", "/gcp/backfill/resume", {"Index": 1}, 400, 'expected {"Index"'),
+        ("POST", "/gcp/backfill/resume", {}, 400, 'expected {"Index"'),
         ("POST", "/gcp/accounts/a/send", {}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
         (
@@ -309,7 +324,10 @@ def test_who_works_on_the_ledger(desk):
     desk.ledger.queue.claim(
         "a", "o", "b", "worker-1", most_instances=2, most_bytes=999, most_batches=9
     )
+    RunningAudit(desk.ledger, "machine").note(3, 10)
     told = desk.call("GET", "/gcp/activity")[1]
+    (audit,) = told["Audits"]
+    assert (audit["Machine"], audit["Studies"]) == ("machine", {"Done": 3, "Total": 10})
     assert [one["Worker"] for one in told["Senders"]] == ["worker-1"]
     (orthanc,) = told["Orthancs"]
     assert (orthanc["Index"], orthanc["OpenInstances"], orthanc["Seen"]) == ("o", 3, None)
@@ -348,7 +366,18 @@ def test_send(desk):
         200,
         {"Account": "a", "Instances": 3},
     )
-    assert desk.demanded == [("a", ["one-1", "two"])]
+    desk.call("POST", "/gcp/accounts/a/send", {"Resources": "three"})
+    assert desk.demanded == [("a", ["one-1", "two"]), ("a", ["three"])]
+
+
+def test_priors_are_asked_for(desk):
+    path = "/gcp/accounts/a/prefetch"
+    for resources in ("one", ["two", "three"]):
+        assert desk.call("POST", path, {"Resources": resources})[0] == 200
+    assert desk.priors == [("orthanc", "a", ["one"]), ("orthanc", "a", ["two", "three"])]
+    desk.source = ""
+    assert desk.call("POST", path, {"Resources": "one"})[0] == 503
+    assert len(desk.priors) == 2
 
 
 def test_as_much_is_retrieved_at_once_as_is_allowed(desk):
@@ -431,3 +460,13 @@ def test_before_there_is_a_ledger_only_its_health_is_answered(ledger):
     finally:
         desk.listener.stop()
         desk.http.clear()
+
+
+def test_a_backfill_is_steered(desk):
+    desk.ledger.indexes.begin("o", 0, desk.ledger.now())
+    BackfillStudies(desk.ledger, "o", ["a"]).restart()
+    for action, paused in (("pause", True), ("resume", False)):
+        told = desk.call("POST", f"/gcp/backfill/{action}", {"Index": "o"})
+        assert told == (200, {"Index": "o", "Paused": paused})
+        (one,) = desk.call("GET", "/gcp/activity")[1]["Backfills"]
+        assert one["Paused"] is paused

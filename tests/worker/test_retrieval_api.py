@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 from starlette.exceptions import HTTPException
 
-from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
+from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, MOST_STUDIES, RetrievalApi
 
 
 class Desk:
     def __init__(self, ledger):
         self.source, self.requests = "orthanc", 0
-        self.api = RetrievalApi(ledger, ["a"], lambda: self.source, self.requested)
+        self.api = RetrievalApi(
+            ledger, ["a"], lambda: self.source, self.requested, self.want_priors
+        )
+
+    def want_priors(self, source, account, resources):
+        raise KeyError(resources[0])
 
     def requested(self):
         self.requests += 1
@@ -100,3 +105,23 @@ def test_pages_that_are_none(desk, after, number):
     with pytest.raises(HTTPException) as raised:
         desk.api.page("a", after, 10, number)
     assert raised.value.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("account", "body", "status"),
+    [
+        ("nobody", {"Resources": "x"}, 404),
+        ("a", {"Resources": "x"}, 404),
+        ("a", {"Resources": "../x"}, 404),
+        ("a", {"Resources": None}, 400),
+        ("a", {"Resources": [None]}, 400),
+        ("a", {"Resources": [{"Study": "x"}]}, 400),
+        ("a", {"Resources": ["x"] * (MOST_STUDIES + 1)}, 400),
+        ("a", {"Resources": "x", "Rule": "y"}, 400),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_priors_of_what_is_no_study(desk, account, body, status):
+    with pytest.raises(HTTPException) as raised:
+        desk.api.prefetch(account, body)
+    assert raised.value.status_code == status

@@ -28,6 +28,8 @@ __all__ = ["TokenRefresher", "acquire", "as_error"]
 
 DAY = 86400.0
 GRACE = 5.0
+CLOCK_WAS_SET = 1.0
+"""Seconds; less is the time that passes between reading one clock and the other."""
 
 _log = logging.getLogger(__name__)
 
@@ -309,6 +311,9 @@ def _rotation(account: str, clock: Clock) -> Outage:
 def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     """A new token.
 
+    google-auth notes its end on the wall clock. If that is set meanwhile, either before or after
+    it was noted, the token's life is the shorter one: the longer one would keep an expired token.
+
     Raises
     ------
     TokenError
@@ -316,15 +321,21 @@ def acquire(identity: Identity, endpoint: Request, clock: Clock) -> Token:
     NetworkError
         No complete answer came.
     """
-    began = clock.now()
+    began, wall = clock.now(), clock.utc()
     credentials = identity.credentials
     try:
         credentials.refresh(endpoint)
     except Exception as error:  # whatever a library raises
         raise as_error(error, identity.file_names) from None
     value, expiry = credentials.token, credentials.expiry
-    lifetime = (expiry.replace(tzinfo=UTC) - clock.utc()).total_seconds() if expiry else 0.0
-    if not value or lifetime <= 0:
+    lifetime = 0.0
+    if expiry:
+        passed, utc = clock.now() - began, clock.utc()
+        set_by = (utc - wall).total_seconds() - passed
+        left = (expiry.replace(tzinfo=UTC) - utc).total_seconds()
+        lives = (left, left + set_by) if abs(set_by) >= CLOCK_WAS_SET else (left,)
+        lifetime = min((life for life in lives if life > 0), default=0.0)
+    if not value or not lifetime:
         raise TokenError("the token that came has expired already", reason=TokenReason.EXPIRED)
     # The token's life began before its answer arrived: when it was asked for is the safe side.
     return Token(value, began + lifetime, lifetime)

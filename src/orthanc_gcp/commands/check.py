@@ -52,6 +52,12 @@ _OF_THE_TERMINAL = ("PATH", "TERM", "COLUMNS", "NO_COLOR")
 )
 @click.option("--write", is_flag=True, help="Also send, find, fetch and delete a tiny instance.")
 @click.option(
+    "--store-to",
+    metavar="AET",
+    multiple=True,
+    help="Also store a tiny instance at this modality, where it stays; may be repeated.",
+)
+@click.option(
     "--user", metavar="NAME", help="The user who runs Orthanc, where it is not found out."
 )
 @orthanc_option("check", default="from CONFIG, when Orthanc runs")
@@ -67,6 +73,7 @@ def check(
     config: tuple[Path, ...],
     wanted: tuple[str, ...],
     write: bool,
+    store_to: tuple[str, ...],
     user: str | None,
     orthanc: str | None,
     sidecar: bool,
@@ -95,6 +102,7 @@ def check(
     except ConfigurationError as error:
         fail(str(error), UNKNOWN)
     names = _chosen(settings, wanted)
+    _refuse_unknown_modality(settings, store_to)
     site = Site(paths[0], settings, service, rest, sidecar)
     groups = {
         "Orthanc": check_orthanc(site),
@@ -102,7 +110,7 @@ def check(
         "custody": check_custody(site),
     }
     if settings.orthanc.dicom_modalities:
-        groups["modalities"] = check_modalities(settings)
+        groups["modalities"] = check_modalities(settings, store_to)
     warnings = [str(problem) for problem in settings.problems if not problem.error]
     found: dict[str, list[Finding]] = {title: [] for title in groups}
     try:
@@ -199,6 +207,13 @@ def _chosen(settings: Settings, wanted: Sequence[str]) -> Sequence[str]:
     if not names and not any(problem.error for problem in settings.problems):
         fail("; ".join(map(str, settings.problems)), UNKNOWN)
     return wanted or names
+
+
+def _refuse_unknown_modality(settings: Settings, store_to: Sequence[str]) -> None:
+    known = {one.aet for one in settings.orthanc.dicom_modalities}
+    unknown = [aet for aet in store_to if aet not in known]
+    if unknown:
+        fail(f"There is no modality {unknown[0]} in DicomModalities", UNKNOWN)
 
 
 def _account(site: Site, name: str, *, write: bool) -> Iterator[Finding]:

@@ -38,9 +38,11 @@ from orthanc_gcp.redaction import printable
 from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
 
-__all__ = ["DicomStore", "Stored"]
+__all__ = ["PAGE", "DicomStore", "Stored"]
 
 LARGEST_OFFSET = 1_000_000
+PAGE = 1000
+"""Matches of a search that one request brings."""
 LONGEST_REFUSAL = 64 * 1024
 LONGEST_METADATA = 64 * 1024 * 1024
 BYTES_PER_FOUND = 8 * 1024
@@ -99,6 +101,11 @@ class DicomStore:
     connections
         How many stay open; one for each thread that uses this at the same time.
 
+    Attributes
+    ----------
+    connections
+        As they were given.
+
     Raises
     ------
     StoreError
@@ -116,7 +123,7 @@ class DicomStore:
         proxy: str = "",
         connections: int = 8,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url, self.connections = url.rstrip("/"), connections
         self._authorization = authorization
         self._timeout = timeout
         self._proxy = proxy_of(self.url, proxy)
@@ -260,7 +267,7 @@ class DicomStore:
             raise self._nonsense("searching", f"it names {unnamed} of its matches by no {uids}")
 
     def search(
-        self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = 1000
+        self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = PAGE
     ) -> Iterator[dict[str, Any]]:
         """What a search finds, in the DICOM JSON model, page by page (PS3.18 §10.6).
 

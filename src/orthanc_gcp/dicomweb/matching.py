@@ -89,7 +89,13 @@ class Key:
     def _matchers(self) -> tuple[Matcher, ...]:
         return tuple(_matcher(self.representation, value) for value in self.values)
 
+    @cached_property
+    def _uids(self) -> frozenset[str]:
+        return frozenset(self.values)
+
     def _matches_one(self, value: Any) -> bool:
+        if self.representation == "UI":  # of which there may be a thousand
+            return _text(value) in self._uids
         return any(matcher(value) for matcher in self._matchers)
 
 

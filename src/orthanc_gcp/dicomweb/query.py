@@ -7,28 +7,41 @@ What it can decide is asked of it; the rest is decided here, on what it returns,
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
-from orthanc_gcp.dicomweb.client import DicomStore
+from orthanc_gcp.dicomweb.client import PAGE
 from orthanc_gcp.dicomweb.matching import Key, is_wild, matcher_of, tag_of
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.dicomweb.search import found_uids
 
 __all__ = ["Level", "Query", "QueryResult", "find", "is_searchable"]
 
-MOST_SEARCHES = 100
-"""So many values of one key are asked for one by one; of more, all are read, and chosen from."""
+MOST_SEARCHES = 8
+"""So many values of one key are asked for one by one where another key leaves few; of more, these
+are read, and chosen from.
+"""
+_AHEAD = 8
+"""So many searches have their first page read before it is their turn."""
+_LOOK_EVERY = 0.1
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
 _PATIENT_NAME, _STUDY_DATE, _MODALITY = "00100010", "00080020", "00080060"
 _MODALITIES_IN_STUDY = "00080061"
+_RARE = frozenset({_STUDY_UID, _SERIES_UID, _INSTANCE_UID, "00100020", "00080050"})
+"""Few images have the same value of these: beside UIDs, Patient ID and Accession Number."""
 _TOKEN = re.compile(r"(?:^|[\^ ])([A-Za-z0-9]+)")
 """What a word of a name begins with, however words are told apart."""
+
+
+_Match = Mapping[str, Any]
 
 
 class Level(StrEnum):
@@ -119,7 +132,7 @@ class Query:
         """The searches that find what matches, each once or more, and maybe what does not."""
         known = frozenset(chain(*(_KEYS[one] for one in _levels_to(self.search_level))))
         asked: dict[str, str] = {}
-        several: tuple[str, tuple[str, ...]] | None = None
+        lists: dict[str, tuple[str, ...]] = {}
         for key in self.filters:
             if len(key.path) > 1 or key.tag not in known or key.tag in _ANY_CASE:
                 continue
@@ -129,14 +142,9 @@ class Query:
                 continue
             elif len(key.values) == 1 and key.tag not in asked:
                 asked[key.tag] = _closed(key)
-            elif (
-                several is None and key.tag != _STUDY_DATE and 1 < len(key.values) <= MOST_SEARCHES
-            ):
-                several = key.tag, key.values
-        fixed = {**self._fields(), **asked}
-        if several is None or several[0] in asked:
-            return [fixed]
-        return [{**fixed, several[0]: value} for value in dict.fromkeys(several[1])]
+            elif len(key.values) > 1 and key.tag != _STUDY_DATE:
+                lists.setdefault(key.tag, tuple(dict.fromkeys(key.values)))
+        return [{**self._fields(), **asked, **one} for one in _one_by_one(lists, asked)]
 
     def _fields(self) -> dict[str, str]:
         tags = [*self.search_level.uids[:-1], *(key.tag for key in self.filters), *self.fields]
@@ -165,13 +173,15 @@ class QueryResult:
 
 
 def find(
-    store: DicomStore,
+    store: SearchableStore,
     query: Query,
     result: QueryResult | None = None,
     stop: Callable[[], bool] = lambda: False,
+    pool: Executor | None = None,
 ) -> Iterator[Mapping[str, Any]]:
-    """What matches, in the DICOM JSON model, as it is found; each once, in no order.
+    """What matches, in the DICOM JSON model, as it is found; each once.
 
+    What is asked for value by value comes in the order of the values; otherwise there is none.
     Memory grows by some bytes for each match.
 
     Parameters
@@ -179,7 +189,11 @@ def find(
     result
         Is brought up to date meanwhile.
     stop
-        Ends it by returning True; it is asked with each object that the store returns.
+        Ends it by returning True; it is asked with each object that the store returns, and while
+        the store is waited for where there is a pool.
+    pool
+        Where several searches go on at once, if there are several: at most as many as the store
+        has connections.
 
     Raises
     ------
@@ -191,18 +205,59 @@ def find(
     told.unseen = {key.tag for key in query.filters} - _returned(query.search_level)
     seen: set[int] = set()
     matches, depth = matcher_of(query.filters), len(query.level.uids)
-    for search in query.searches():
-        for match in store.search(query.search_level.path, search, depth=depth):
-            if stop():
+    for match in _searched(store, query, stop, pool):
+        if stop():
+            return
+        told.read += 1
+        told.unseen -= match.keys()
+        name = hash(found_uids(match, depth))
+        if name in seen or not matches(match):
+            continue
+        seen.add(name)
+        told.matches += 1
+        yield match
+
+
+def _searched(
+    store: SearchableStore, query: Query, stop: Callable[[], bool], pool: Executor | None
+) -> Iterator[_Match]:
+    """What the searches of a query find, one search after the other."""
+    path, depth = query.search_level.path, len(query.level.uids)
+    searches = query.searches()
+    found = (store.search(path, one, depth=depth) for one in searches)
+    if pool is not None and len(searches) > 1:
+        yield from _side_by_side(found, min(_AHEAD, store.connections), stop, pool)
+        return
+    for one in found:
+        if stop():
+            return
+        yield from one
+
+
+def _side_by_side(
+    searches: Iterator[Iterator[_Match]], most: int, stop: Callable[[], bool], pool: Executor
+) -> Iterator[_Match]:
+    """What some searches find, in their order; so many have their first page read meanwhile."""
+    ahead: deque[tuple[Iterator[_Match], Future[list[_Match]]]] = deque()
+    try:
+        while True:
+            for one in islice(searches, most - len(ahead)):
+                ahead.append((one, pool.submit(_first_page, one)))
+            if not ahead or stop():
                 return
-            told.read += 1
-            told.unseen -= match.keys()
-            name = hash(found_uids(match, depth))
-            if name in seen or not matches(match):
-                continue
-            seen.add(name)
-            told.matches += 1
-            yield match
+            rest, first = ahead[0]
+            if wait([first], _LOOK_EVERY).done:
+                ahead.popleft()
+                yield from first.result()
+                yield from rest
+    finally:
+        for _, first in ahead:
+            first.cancel()
+
+
+def _first_page(search: Iterator[_Match]) -> list[_Match]:
+    """The matches that one request brings."""
+    return list(islice(search, PAGE))
 
 
 def is_searchable(tag: str, level: Level) -> bool:
@@ -231,6 +286,23 @@ def _returned(level: Level) -> frozenset[str]:
 def _levels_to(level: Level) -> Sequence[Level]:
     every = list(Level)
     return every[: every.index(level) + 1]
+
+
+def _one_by_one(
+    lists: Mapping[str, tuple[str, ...]], asked: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """What is asked for in turn, beside what is asked for each time: the values of one list."""
+
+    def order(tag: str) -> tuple[bool, int]:
+        return tag not in _RARE, len(lists[tag])
+
+    tag = min((one for one in lists if one not in asked), key=order, default=None)
+    if tag is None or (
+        len(lists[tag]) > MOST_SEARCHES and (tag not in _RARE or _RARE & set(asked))
+    ):
+        yield {}
+    else:
+        yield from ({tag: value} for value in lists[tag])
 
 
 def _by_name(key: Key) -> dict[str, str]:

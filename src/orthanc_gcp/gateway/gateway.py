@@ -28,10 +28,13 @@ from orthanc_gcp.gateway.commitment.report import STORAGE_COMMITMENT, Reporter
 from orthanc_gcp.gateway.commitment.service import CommitmentService
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import FindService
+from orthanc_gcp.gateway.for_orthanc.service import ForOrthanc, for_orthanc
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.destinations import Destinations
+from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
+from orthanc_gcp.gateway.searched_patients import SearchedPatients
 from orthanc_gcp.gateway.server import Server
 from orthanc_gcp.gateway.status import GatewayStatus
 from orthanc_gcp.gateway.store import STORAGE_CLASSES, TRANSFER_SYNTAXES, StoreService
@@ -39,6 +42,7 @@ from orthanc_gcp.gateway.tls import client_context, server_context
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Gateway"]
@@ -68,6 +72,13 @@ class Gateway:
     ----------
     orthanc
         What is given the instances that workstations store; None where they cannot.
+    limits
+        Makes what holds back C-MOVE and C-GET, of where it stands until when caps are used up.
+
+    Attributes
+    ----------
+    for_orthanc
+        What answers Orthanc's own DICOM server; None where that answers by itself.
 
     Raises
     ------
@@ -78,7 +89,11 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, orthanc: OrthancRest | None = None
+        self,
+        settings: Settings,
+        clock: Clock,
+        orthanc: OrthancRest | None = None,
+        limits: Callable[[Settings, Bookings], LimitsOf] = lambda *_: unlimited,
     ) -> None:
         if settings.gateway_problems:
             raise ConfigurationError("; ".join(map(str, settings.gateway_problems)))
@@ -99,23 +114,28 @@ class Gateway:
                 self._stores[account.name] = store
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
+        ledger = _ledger(settings)
+        self._searched = _searched(settings, ledger, orthanc)
         self._finder = FindService(
-            self._stores, self._tokens.renew, most_answers=options.max_answers
+            self._stores,
+            self._tokens.renew,
+            most_answers=options.max_answers,
+            on_match=(lambda *_: None) if self._searched is None else self._searched.found,
         )
         self._figures = Figures()
         self._storing = None if orthanc is None else StoreService(orthanc)
         self._peers = Peers(settings.orthanc, dict(options.aets))
-        self._committing = self._commitments(settings, options, orthanc)
+        self._committing = self._commitments(settings, options, orthanc, ledger)
         self._entity = _entity(settings)
         implementation = (
             str(self._entity.implementation_class_uid),
             str(self._entity.implementation_version_name),
         )
-        self._retrievals = RetrieveProvider(
-            RetrieveService(self._stores, self._tokens.renew),
-            self._peers,
-            Destinations(settings, implementation),
-        )
+        destinations = Destinations(settings, implementation)
+        limits_of = limits(settings, Bookings(ledger))
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew, limits_of)
+        self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
+        self.for_orthanc = self._for_orthanc(options, orthanc, destinations, limits_of)
         try:
             self._server = Server(
                 self._entity,
@@ -133,21 +153,36 @@ class Gateway:
         self._since = clock.utc().timestamp()
 
     def _commitments(
-        self, settings: Settings, options: GatewayOptions, orthanc: OrthancRest | None
+        self,
+        settings: Settings,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        ledger: Ledger | None,
     ) -> CommitmentService | None:
-        """Storage commitment; None where it is not known where the ledger is."""
+        """Storage commitment; None where there is no ledger for it."""
+        if ledger is None:
+            return None
         wanted = any(one.use_dicom_tls for one in settings.orthanc.dicom_modalities)
         reporter = Reporter(client_context(settings) if wanted else None)
-        try:
-            engine = database.connect(database.url_for(settings))
-        except ConfigurationError as error:
-            _log.warning("storage commitment is not offered: %s", error)
-            return None
-        ledger = Ledger(engine, stores=stores_of(settings))
         timeout = float(options.commitment_timeout_seconds)
         stores, peers = self._stores, self._peers
         renew = self._tokens.renew
         return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
+
+    def _for_orthanc(
+        self,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        destinations: Destinations,
+        limits: LimitsOf,
+    ) -> ForOrthanc | None:
+        if orthanc is None or not options.answer_for_orthanc:
+            return None
+        renew, most = self._tokens.renew, options.max_answers
+        of, peers = self._stores, self._peers
+        return for_orthanc(
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, most, limits
+        )
 
     @property
     def port(self) -> int:
@@ -183,6 +218,11 @@ class Gateway:
             if self._committing is not None:
                 self._committing.stop()
             self._finder.close()
+            if self._searched is not None:
+                self._searched.close()
+            if self.for_orthanc is not None:
+                self.for_orthanc.close()
+            self._retrieving.close()
             self._tokens.stop()
             for store in self._stores.values():
                 store.close()
@@ -203,6 +243,31 @@ class Gateway:
             self._storing,
             self._committing,
         )
+
+
+def _ledger(settings: Settings) -> Ledger | None:
+    """The ledger; None where it has not been said where it is."""
+    try:
+        engine = database.connect(database.url_for(settings))
+    except ConfigurationError as error:
+        _log.warning("storage commitment is not offered: %s", error)
+        return None
+    return Ledger(engine, stores=stores_of(settings))
+
+
+def _searched(
+    settings: Settings, ledger: Ledger | None, orthanc: OrthancRest | None
+) -> SearchedPatients | None:
+    """What notes whose priors are to be fetched; None where no rule wants it, or it cannot be."""
+    accounts = {rule.account for rule in settings.prefetch if "Query" in rule.on}
+    if not accounts:
+        return None
+    if ledger is None or orthanc is None:
+        words = "the priors of patients that are searched for are not fetched: %s"
+        _log.warning(words, "it needs the ledger, and Orthanc's REST API")
+        return None
+    source = OrthancSource(orthanc, settings.storage_folder)
+    return SearchedPatients(ledger, accounts, source.name)
 
 
 def _entity(settings: Settings) -> ApplicationEntity:

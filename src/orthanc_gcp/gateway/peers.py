@@ -36,12 +36,17 @@ class Peers:
 
         Unless ``DicomCheckCalledAet``, the only one is that of every AE title.
         """
-        own = {self._key(aet): account for aet, account in self.aets.items()}
-        found = own.get(self._key(called))
+        own = {self.plain(aet): account for aet, account in self.aets.items()}
+        found = own.get(self.plain(called))
         if found is None and not self.orthanc.dicom_check_called_aet:
             every = set(own.values())
             return every.pop() if len(every) == 1 else None
         return found
+
+    def account_of_orthanc(self, called: str) -> str | None:
+        """The account for those that call Orthanc itself, which has looked at the AE title."""
+        every = set(self.aets.values())
+        return self.account(called) or (every.pop() if len(every) == 1 else None)
 
     def rejection(self, called: str, calling: str, address: str) -> Rejection | None:
         """Why an association is not accepted, if it is not."""
@@ -94,7 +99,7 @@ class Peers:
     def modality(self, aet: str) -> Modality | None:
         """The modality of an AE title; None for none."""
         for one in self.orthanc.dicom_modalities:
-            if self._key(one.aet) == self._key(aet):
+            if self.plain(one.aet) == self.plain(aet):
                 return one
         return None
 
@@ -104,11 +109,12 @@ class Peers:
         return [
             one
             for one in self.orthanc.dicom_modalities
-            if self._key(one.aet) == self._key(calling)
+            if self.plain(one.aet) == self.plain(calling)
             and (not checked or _plain(one.host) == _plain(address))
         ]
 
-    def _key(self, aet: str) -> str:
+    def plain(self, aet: str) -> str:
+        """An AE title as Orthanc compares it."""
         bare = aet.strip(" \0")
         return bare if self.orthanc.strict_aet_comparison else bare.upper()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BytesIO
@@ -15,9 +15,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from orthanc_gcp.dicomweb.matching import Key, key_of
-from orthanc_gcp.gateway.character_sets import decoded, encodings_of
+from orthanc_gcp.gateway.character_sets import UTF_8, decoded, encodings_of
 
-__all__ = ["FindRequest", "IdentifierError", "Level", "Wanted", "read_request"]
+__all__ = ["FindRequest", "IdentifierError", "Level", "Wanted", "read_request", "request_of"]
 
 _LEVEL, _CHARACTER_SET, _RETRIEVE_AET = "00080052", "00080005", "00080054"
 _OF_THE_QUERY = frozenset({_LEVEL, _CHARACTER_SET, _RETRIEVE_AET, "00080056", "00080201"})
@@ -25,7 +25,7 @@ _OF_THE_QUERY = frozenset({_LEVEL, _CHARACTER_SET, _RETRIEVE_AET, "00080056", "0
 _MOST_DEPTH = 8
 _NUMBERS = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_COUNTS = re.compile("002012[0-9A-F]{2}")
+_COUNTS, _TAG = re.compile("002012[0-9A-F]{2}"), re.compile("[0-9A-Fa-f]{8}")
 
 
 class IdentifierError(Exception):
@@ -107,6 +107,36 @@ def read_request(
         raise IdentifierError(f"the identifier cannot be read ({type(error).__name__})") from None
 
 
+def request_of(values: Mapping[str, str]) -> FindRequest:
+    """A request whose attributes are given as text, by tag; of sequences, only that they are.
+
+    Raises
+    ------
+    IdentifierError
+        It is none, or has a value that could match nothing.
+    """
+    level = _level(values.get(_LEVEL, "").strip(" \0"), tuple(Level))
+    known = {
+        tag.upper(): (kind, value)
+        for tag, value in values.items()
+        if (kind := _known_representation(tag)) is not None
+    }
+    keys = [((tag,), kind, value) for tag, (kind, value) in known.items() if kind != "SQ"]
+    searched = [one for one in keys if one[1] not in _BINARY]
+    wanted = {tag: Wanted(kind) for tag, (kind, _) in known.items()}
+    return FindRequest(level, tuple(_keys(searched)), wanted, (UTF_8,))
+
+
+def _known_representation(tag: str) -> str | None:
+    """That of a standard attribute; None for any other."""
+    if _TAG.fullmatch(tag) is None or int(tag[4:], 16) == 0 or int(tag[:4], 16) % 2:
+        return None
+    try:
+        return dictionary_VR(int(tag, 16)).partition(" ")[0]
+    except KeyError:
+        return None
+
+
 def _level(written: str, levels: Collection[Level]) -> Level:
     for one in levels:
         if one == written:
@@ -115,7 +145,7 @@ def _level(written: str, levels: Collection[Level]) -> Level:
     raise IdentifierError(f"expected a Query/Retrieve Level of {expected}"[:64])
 
 
-def _keys(found: list[tuple[tuple[str, ...], str, str]]) -> Iterator[Key]:
+def _keys(found: Iterable[tuple[tuple[str, ...], str, str]]) -> Iterator[Key]:
     for path, representation, value in found:
         bare = value.strip(" \0")
         if not bare.strip("*") or path[0] in _OF_THE_QUERY or _COUNTS.fullmatch(path[-1]):

@@ -27,12 +27,15 @@ class Change:
     value
         What it is to be.
     raw
-        How that is written, where it has comments.
+        How that is written, where it has comments or several lines.
+    removed
+        Elements of a list that are there, and not in its new value.
     """
 
     path: tuple[str, ...]
     value: Any
     raw: str = ""
+    removed: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         shown = "" if self.raw else f" = {json.dumps(self.value)}"
@@ -46,6 +49,7 @@ class Change:
         ConfigurationError
             The text cannot be divided into options.
         """
+        text = json_text.remove_elements(text, self.path, list(self.removed))
         added = self._added(text)
         if added:
             return json_text.add_elements(text, self.path, added)

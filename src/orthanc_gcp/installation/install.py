@@ -14,6 +14,7 @@ from orthanc_gcp.errors import InstallationError
 from orthanc_gcp.installation import json_text
 from orthanc_gcp.installation.changes import Change, applied, prove, with_changes
 from orthanc_gcp.installation.configuration_files import REMOVED, bytes_of, text_of
+from orthanc_gcp.installation.explorer_buttons import PLUGIN, button_changes
 from orthanc_gcp.installation.host import Host, Script
 from orthanc_gcp.installation.options import (
     AUTHORITIES,
@@ -63,7 +64,7 @@ def plan_installation(host: Host, account: NewAccount | None, credentials_folder
     """
     _refuse_credentials_as_configuration(host, credentials_folder)
     section = _section(host, account, credentials_folder)
-    changes = [*_changes(host, section)]
+    changes = [*_changes(host, section), *_button_changes(host, account)]
     _, file, kind = host.script()
     steps = [*clearing(host.files.folders(credentials_folder))]
     steps += _credentials(host, account, credentials_folder)
@@ -127,6 +128,16 @@ def _changes(host: Host, section: str | None) -> Iterator[Change]:
     wanted = str(host.files.script)
     if kind not in (Script.OWN, Script.LOADING) and value_of(options, path) != wanted:
         yield Change(path, wanted)
+
+
+def _button_changes(host: Host, account: NewAccount | None) -> Iterator[Change]:
+    """The buttons in Orthanc Explorer 2, where it is."""
+    options = host.files.options
+    known = (one.name for one in configuration.read(options).accounts)
+    names = dict.fromkeys([*known, *([account.name] if account else [])])
+    loaded = plugin_libraries(host.plugins, host.files.folder)
+    is_loaded = library_named(loaded, PLUGIN) is not None
+    return button_changes(options, list(names), is_loaded=is_loaded)
 
 
 def _section(host: Host, account: NewAccount | None, credentials_folder: Path) -> str | None:

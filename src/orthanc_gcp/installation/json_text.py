@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from orthanc_gcp.configuration.json_reader import read_json
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.installation.options import OptionPath
 
@@ -127,10 +128,19 @@ def remove_elements(text: str, path: OptionPath, values: list[Any]) -> str:
         The text cannot be divided.
     """
     for value in values:
-        written = elements(text, path)
-        if json.dumps(value) in written:
-            text = _without(text, _container(text, path), written.index(json.dumps(value)))
+        found = (number for number, raw in enumerate(elements(text, path)) if _says(raw, value))
+        if (number := next(found, None)) is not None:
+            text = _without(text, _container(text, path), number)
     return text
+
+
+def _says(raw: str, value: Any) -> bool:
+    """Whether a value that is written so is this one, however it is laid out."""
+    document = f'{{"value": {raw}\n}}'.encode("utf-8", "surrogateescape")
+    try:
+        return bool(read_json(document)["value"] == value)
+    except ConfigurationError:
+        return False  # it has a variable in it, perhaps
 
 
 def _find(text: str, path: OptionPath) -> _Item | None:

@@ -23,12 +23,14 @@ from orthanc_gcp.installation.configuration_files import (
     bytes_of,
     text_of,
 )
+from orthanc_gcp.installation.explorer_buttons import BUTTONS, LEVELS, is_ours, only_ours
 from orthanc_gcp.installation.options import (
     AUTHORITIES,
     NEEDED_PLUGINS,
     PLUGINS,
     SCRIPTS,
     SYSTEM_AUTHORITIES,
+    OptionPath,
     value_of,
 )
 from orthanc_gcp.installation.section import MARK, SECTION, as_file, empty
@@ -198,10 +200,36 @@ def _of_values(
     named, old = value_of(now, AUTHORITIES), value_of(before, AUTHORITIES)
     if named == str(SYSTEM_AUTHORITIES) and not old:
         yield Reversal(Change(AUTHORITIES, named), old)
+    yield from _of_buttons(files.texts[file], now, before)
     plugins, old = value_of(now, PLUGINS) or [], value_of(before, PLUGINS)
     without = [one for one in plugins if one in (old or []) or not _is_needed(one)]
     if without != plugins:
         yield Reversal(Change(PLUGINS, plugins), without if without or old is not None else None)
+
+
+def _of_buttons(text: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Reversal]:
+    """Those in Orthanc Explorer 2; of what was not there before, what others have added stays."""
+    paths: list[OptionPath] = [BUTTONS[: length + 1] for length in range(len(BUTTONS))]
+    for path in paths:
+        found = value_of(now, path)
+        if found is None:
+            return
+        if value_of(before, path) is None and only_ours(found):
+            yield Reversal(_as_written(text, path, found), None)
+            return
+    for level in LEVELS:
+        path = (*BUTTONS, level)
+        found, old = value_of(now, path), value_of(before, path)
+        if not isinstance(found, list) or not any(map(is_ours, found)):
+            continue
+        kept = [one for one in found if not is_ours(one)]
+        installed = [*(old or []), *filter(is_ours, found)]
+        change = _as_written(text, path, found) if found == installed else Change(path, installed)
+        yield Reversal(change, kept if kept or old is not None else None)
+
+
+def _as_written(text: str, path: OptionPath, value: Any) -> Change:
+    return Change(path, value, json_text.raw_value(text, path) or "")
 
 
 def _is_needed(plugin: str) -> bool:

@@ -307,7 +307,7 @@ class Confirmations:
             for outcome in outcomes:
                 values = values_of(outcome)
                 row, _ = values.pop("id"), values.pop("size_bytes")
-                if outcome.reason in OTHER_IS_THERE:
+                if values.pop("other_is_there") or outcome.reason in OTHER_IS_THERE:
                     values["stored_sha256"] = UNSURE
                 done = connection.execute(
                     transfers.update()

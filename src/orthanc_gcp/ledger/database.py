@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from operator import itemgetter
@@ -27,6 +27,7 @@ from orthanc_gcp.redaction import address, printable, readable, without
 
 __all__ = [
     "FILE_NAME",
+    "change_mark",
     "connect",
     "execute_many",
     "find",
@@ -333,3 +334,24 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA journal_size_limit=67108864")
     # The upper levels of the indexes of a million instances; SQLite's own 2 MB are too few.
     connection.execute("PRAGMA cache_size=-16384")
+
+
+def change_mark(engine: sql.Engine) -> Hashable:
+    """What is another one after anything was written to the database; None where that is unknown.
+
+    On SQLite these are the times and sizes of its file and of its write-ahead log, to which each
+    transaction is appended (SQLite, "Write-Ahead Logging"). PostgreSQL counts the rows that were
+    written, and says so some seconds later: too late for whoever has just changed something.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    main = str(engine.url.database)
+    return tuple(_file_mark(Path(f"{main}{suffix}")) for suffix in ("", "-wal"))
+
+
+def _file_mark(file: Path) -> Hashable:
+    try:
+        there = file.stat()
+    except OSError:
+        return None
+    return there.st_ino, there.st_size, there.st_mtime_ns

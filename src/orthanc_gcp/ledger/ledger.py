@@ -22,6 +22,7 @@ from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.queue import Queue
 from orthanc_gcp.ledger.retrievals.prefetches import Prefetches
 from orthanc_gcp.ledger.retrievals.retrievals import Retrievals
+from orthanc_gcp.ledger.retrievals.rounds import RetrievalRounds
 from orthanc_gcp.ledger.stored_digests import StoredDigests
 from orthanc_gcp.ledger.versions import Versions
 
@@ -60,6 +61,7 @@ class Ledger:
         self.stored_digests = StoredDigests(engine, self.destinations)
         self.versions = Versions(engine)
         self.retrievals = Retrievals(engine, now, self.destinations)
+        self.retrieval_rounds = RetrievalRounds(engine, now)
         self.commitments = StorageCommitments(engine, now, self.destinations)
         self.prefetches = Prefetches(engine, now)
 

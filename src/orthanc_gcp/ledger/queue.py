@@ -70,12 +70,12 @@ def _settle(state: State) -> sql.Update:
     written: dict[str, Any] = {
         field.name: sql.bindparam(field.name)
         for field in fields(Outcome)
-        if field.name not in ("id", "size_bytes")
+        if field.name not in ("id", "size_bytes", "other_is_there")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
     if state == State.SUPERSEDED:
         written["stored_sha256"] = UNSURE
-    elif state != State.ACKNOWLEDGED:
+    else:
         written["stored_sha256"] = unsure_where(sql.bindparam("other_is_there", type_=sql.Boolean))
     if state == State.ACKNOWLEDGED:
         written["acknowledged_at"] = sql.bindparam("settled_at")
@@ -234,7 +234,7 @@ class Queue:
         for outcome in outcomes:
             values = values_of(outcome)
             values["row"] = values.pop("id")
-            values["other_is_there"] = outcome.reason in OTHER_IS_THERE
+            values["other_is_there"] |= outcome.reason in OTHER_IS_THERE
             grouped[outcome.state].append(values | of_batch)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:

@@ -75,7 +75,13 @@ class NewTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A row of the ledger, as far as sending needs it."""
+    """A row of the ledger, as far as sending needs it.
+
+    Attributes
+    ----------
+    worker
+        The last that had claimed it before it was read: the store may have what it was then.
+    """
 
     id: int
     account: str
@@ -96,6 +102,7 @@ class Transfer:
     priority: int
     absent_since: float | None = None
     stored_sha256: str | None = None
+    worker: str | None = None
 
     @property
     def series(self) -> Series:
@@ -115,7 +122,13 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of one instance after an attempt."""
+    """What becomes of one instance after an attempt.
+
+    Attributes
+    ----------
+    other_is_there
+        The store may have other bytes of it, whatever it says.
+    """
 
     id: int
     state: State
@@ -128,6 +141,7 @@ class Outcome:
     attempts: int = 0
     size_bytes: int | None = None
     absent_since: float | None = None
+    other_is_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ __all__ = [
     "COMMITMENT_IS_OPEN",
     "IN_NEED",
     "IS_OWED",
+    "PREFETCH_HAS_ENDED",
     "PREFETCH_IS_OPEN",
+    "RETRIEVAL_IS_COMPLETE",
     "RETRIEVAL_IS_OPEN",
     "UNSENT",
     "UNSETTLED",
@@ -147,8 +149,12 @@ COMMITMENT_IS_OPEN = "state IN ('waiting', 'decided')"
 """The requests that have not ended. In these very words, as below."""
 RETRIEVAL_IS_OPEN = "state IN ('waiting', 'running')"
 """The retrievals that have not ended. In these very words, as below."""
+RETRIEVAL_IS_COMPLETE = "state = 'complete'"
+"""Those that lack nothing."""
 PREFETCH_IS_OPEN = "state = 'waiting'"
 """The prefetches that have not ended."""
+PREFETCH_HAS_ENDED = "ended_at IS NOT NULL"
+"""The others."""
 IS_OWED = "state IN ('held', 'waiting', 'delayed', 'sending') AND priority <> 2"
 """The rows whose age counts: still to be sent, and no backfill. In these very words, so that the
 database sees that an index covers it."""
@@ -391,6 +397,12 @@ retrievals = sql.Table(
         sqlite_where=sql.text(RETRIEVAL_IS_OPEN),
         postgresql_where=sql.text(RETRIEVAL_IS_OPEN),
     ),
+    sql.Index(
+        "gcp_retrievals_complete",
+        "ended_at",
+        sqlite_where=sql.text(RETRIEVAL_IS_COMPLETE),
+        postgresql_where=sql.text(RETRIEVAL_IS_COMPLETE),
+    ),
     sql.Index("gcp_retrievals_account", "account", "id"),
     sql.Index("gcp_retrievals_study", "study_instance_uid", "source"),
     sql.Index(
@@ -451,7 +463,7 @@ prefetches = sql.Table(
     sql.Column("id", _Id, primary_key=True, autoincrement=True),
     sql.Column("account", sql.Text, nullable=False),
     sql.Column("source", sql.Text, nullable=False),  # which Orthanc
-    sql.Column("orthanc_id", sql.Text, nullable=False),  # of the study that it has received
+    sql.Column("orthanc_id", sql.Text, nullable=False),  # of a study, or its UID: see PrefetchRow
     sql.Column("state", sql.Text, nullable=False),
     sql.Column("attempts", sql.Integer, nullable=False),
     sql.Column("next_attempt_at", sql.Float),
@@ -460,12 +472,19 @@ prefetches = sql.Table(
     sql.Column("studies", sql.Integer),  # so many were asked for
     sql.Column("noticed_at", sql.Float, nullable=False),
     sql.Column("ended_at", sql.Float),
+    sql.Column("demanded_at", sql.Float),  # by a person; nothing of what a rule alone wants
     sql.UniqueConstraint("source", "account", "orthanc_id"),
     sql.Index(
         "gcp_prefetches_open",
         "source",
         sqlite_where=sql.text(PREFETCH_IS_OPEN),
         postgresql_where=sql.text(PREFETCH_IS_OPEN),
+    ),
+    sql.Index(
+        "gcp_prefetches_ended",
+        "ended_at",
+        sqlite_where=sql.text(PREFETCH_HAS_ENDED),
+        postgresql_where=sql.text(PREFETCH_HAS_ENDED),
     ),
 )
 """One row for each study that Orthanc has received, and account that has its priors."""

@@ -380,6 +380,25 @@ class OrthancSource:
             entries = self._content(children)
         return list(members)
 
+    def studies_of(self, resources: Sequence[str]) -> list[str]:
+        """The studies that are named, or that series are of, by Orthanc's identifiers.
+
+        Raises
+        ------
+        KeyError
+            Orthanc has no such study or series.
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        wanted = list(dict.fromkeys(resources))
+        links = {"Study": "ID", "Series": "ParentStudy"}
+        found = {
+            entry["ID"]: entry[links[entry["Type"]]]
+            for entry in self._content(wanted)
+            if entry["Type"] in links
+        }
+        return list(dict.fromkeys(found[resource] for resource in wanted))
+
     def stable(self, resources: Sequence[str]) -> list[str]:
         """Those of some series and studies that receive nothing any more, or are gone.
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_gcp.plugin.background_checks import BackgroundChecks
 from orthanc_gcp.plugin.first_start import followed_since
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def start(orthanc: Any, interpreter: str = "") -> Plugin:
         _CALLBACKS.append(callback)
         for route in routes:
             orthanc.RegisterRestCallback(route, callback)
+    _CALLBACKS.extend(plugin.answer_for_orthanc())
     threading.Thread(target=plugin.run, name="gcp-start", daemon=True).start()
     return plugin
 
@@ -96,6 +98,7 @@ class Plugin:
         self._gateway: GatewayClient | NoGateway | None = None
         self._stopped = False
         self._asks_for_user = False
+        self._checks = BackgroundChecks()
 
     def on_change(self, change_type: Any, _level: Any, _resource: Any) -> None:
         """Orthanc's change callback: two of its changes matter here."""
@@ -111,7 +114,11 @@ class Plugin:
         # Without a group in the route, the Python plugin passes none.
         method, groups = request["method"], tuple(request.get("groups", ()))
         refusal = refusal_of(method, request.get("headers") or {})
-        self._reply(output, lambda: refusal or from_connector(self._connector, method, groups))
+        body = request.get("body") or b""
+        self._reply(
+            output,
+            lambda: refusal or from_connector(self._connector, method, groups, body, self._checks),
+        )
 
     def on_worker_request(self, output: Any, _uri: str, **request: Any) -> None:
         """Orthanc's REST callback for what the worker answers."""
@@ -163,6 +170,25 @@ class Plugin:
 
         self._orthanc.LogError(f"{what}: unexpected {type(error).__name__}\n{places(error)}")
 
+    def answer_for_orthanc(self) -> tuple[Callable[..., Any], ...]:
+        """Have Orthanc's DICOM server ask the gateway, where the configuration wants it.
+
+        That server looks at its start only whether somebody answers for it, and it starts before
+        all that :meth:`run` waits for.
+        """
+        try:
+            section = json.loads(self._orthanc.GetConfiguration()).get("GoogleCloudPlatform")
+            options = section.get("Gateway") if isinstance(section, dict) else None
+            if not isinstance(options, dict) or options.get("AnswerForOrthanc") is not True:
+                return ()
+            from orthanc_gcp.plugin.host import dicom_callbacks
+
+            found = dicom_callbacks(self._orthanc, self._interpreter, lambda: self._gateway)
+            return () if found is None else found.register()
+        except Exception as error:
+            self._log_defect("orthanc-gcp cannot answer for Orthanc", error)
+            return ()
+
     def run(self) -> None:
         """Read the configuration, start the connector, publish when Orthanc has started."""
         try:
@@ -210,6 +236,7 @@ class Plugin:
         with self._lock:
             self._stopped = True
             self._orthanc_started.set()
+        self._checks.stop()
         for one in (self._gateway, self._worker):
             if one is not None:
                 one.stop()

@@ -17,7 +17,7 @@ from orthanc_gcp.plugin.worker_client import WorkerClient
 
 __all__ = ["RETRIEVAL_ACTIONS", "DemandedWorker"]
 
-RETRIEVAL_ACTIONS = ("retrieve", "retrievals")
+RETRIEVAL_ACTIONS = ("retrieve", "retrievals", "prefetch")
 READY_WITHIN = 20.0
 """Seconds that one who asks waits for a worker that is being started."""
 _LOOK_EVERY = 0.1

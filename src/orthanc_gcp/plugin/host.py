@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,9 +19,11 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin import unattended
 from orthanc_gcp.plugin.demanded import DemandedWorker
+from orthanc_gcp.plugin.dicom_callbacks import DicomCallbacks
 from orthanc_gcp.plugin.dicomweb_plugin import InProcessDicomWeb
 from orthanc_gcp.plugin.first_start import configuration_folder
 from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
@@ -32,9 +35,18 @@ from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
 from orthanc_gcp.worker.samples import of_tokens
 
-__all__ = ["connector", "gateway", "settings_of", "warn_of_authorities", "worker"]
+__all__ = [
+    "connector",
+    "dicom_callbacks",
+    "gateway",
+    "settings_of",
+    "warn_of_authorities",
+    "worker",
+]
 
 _log = logging.getLogger(__name__)
+
+_LOCAL_WITHIN = 10.0
 
 
 def settings_of(orthanc: Any) -> Settings:
@@ -114,6 +126,43 @@ def gateway(orthanc: Any, settings: Settings, interpreter: str) -> GatewayClient
         command(interpreter, "gateway"), given, "gateway", "workstations are not answered"
     )
     return GatewayClient(process, given.secret, Metrics(orthanc).write)
+
+
+def dicom_callbacks(
+    orthanc: Any, interpreter: str, running: Callable[[], GatewayClient | NoGateway | None]
+) -> DicomCallbacks | None:
+    """What answers Orthanc's DICOM server; None where Orthanc is to do so by itself.
+
+    Parameters
+    ----------
+    interpreter
+        As for the worker.
+    running
+        Gives the gateway of this Orthanc, as soon as there is one.
+    """
+    settings = settings_of(orthanc)
+    wanted = settings.gateway is not None and settings.gateway.answer_for_orthanc
+    if not wanted or settings.gateway_problems or not interpreter:
+        return None
+    if not settings.orthanc.http_server_enabled:
+        _log.error(
+            "AnswerForOrthanc needs Orthanc's REST API (HttpServerEnabled): it is passed over"
+        )
+        return None
+
+    def local() -> OrthancRest:
+        return OrthancRest(
+            address(settings),
+            timeout=_LOCAL_WITHIN,
+            authorization=orthanc.GenerateRestApiAuthorizationToken(),
+            fingerprint=fingerprint(settings) if settings.orthanc.ssl_enabled else "",
+        )
+
+    def plain(aet: str) -> str:
+        bare = aet.strip(" \0")
+        return bare if settings.orthanc.strict_aet_comparison else bare.upper()
+
+    return DicomCallbacks(orthanc, running, local, plain)
 
 
 def _worker(orthanc: Any, interpreter: str, given: WorkerInput) -> WorkerClient:

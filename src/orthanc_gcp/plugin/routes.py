@@ -6,18 +6,22 @@ The connector answers what is about an account's token, the worker what is about
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.errors import WorkerUnavailableError
-from orthanc_gcp.plugin.caller import with_user
+from orthanc_gcp.plugin.background_checks import AT_ONCE, TooManyChecksError
+from orthanc_gcp.plugin.caller import LARGEST, with_user
 from orthanc_gcp.plugin.same_origin import is_foreign
 
 if TYPE_CHECKING:
     from orthanc_gcp.connector.connector import Connector, ConnectorStatus
+    from orthanc_gcp.doctor.findings import Finding
+    from orthanc_gcp.plugin.background_checks import BackgroundChecks
     from orthanc_gcp.plugin.demanded import DemandedWorker
     from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
     from orthanc_gcp.plugin.unattended import Unattended
@@ -41,18 +45,19 @@ CONNECTOR_ROUTES = (
     r"/gcp/accounts/([^/]+)/(refresh|check)",
 )
 _OF_ACCOUNT = (
-    *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
-    *("retrieve", "retrievals", "quarantine", "dismiss", "losses", "history"),
+    *("transfers", "studies", "series", "instances", "receipt", "send", "retry", "pause", "resume"),
+    *("retrieve", "retrievals", "prefetch", "quarantine", "dismiss", "losses", "history"),
 )
 WORKER_ROUTES = (
     r"/gcp/(transfers|activity)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
     r"/gcp/(accounts)/([^/]+)/(losses)/(acknowledge)",
+    r"/gcp/(backfill)/(pause|resume)",
 )
 GATEWAY_ROUTES = (r"/gcp/gateway",)
 _BY_USER = ("dismiss", "acknowledge")
 """What is written down with who has done it."""
-_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", *_BY_USER)
+_POST = ("refresh", "check", "send", "retry", "pause", "resume", "retrieve", "prefetch", *_BY_USER)
 
 
 @dataclass(frozen=True)
@@ -76,23 +81,36 @@ def refusal_of(method: str, headers: Mapping[str, str]) -> Answer | None:
     return _error(403, "a page of another origin may change nothing here: ask as a program does")
 
 
-def from_connector(connector: Connector | None, method: str, groups: tuple[str, ...]) -> Answer:
-    """What the connector answers; ``groups`` are those of the route: account, action."""
+def from_connector(
+    connector: Connector | None,
+    method: str,
+    groups: tuple[str, ...],
+    body: bytes = b"",
+    checks: BackgroundChecks | None = None,
+) -> Answer:
+    """What the connector answers.
+
+    Parameters
+    ----------
+    groups
+        Those of the route: account, action.
+    checks
+        Those that run while nobody waits; None where all are waited for.
+    """
     name, action = (*groups, "", "")[:2]
-    if method != _allowed(action):
-        return Answer(405, allow=_allowed(action))
+    allowed = (_allowed(action), "GET") if action == "check" else (_allowed(action),)
+    if method not in allowed:
+        return Answer(405, allow=",".join(allowed))
     if connector is None:
         return _error(503, "the connector is still starting, or could not: see Orthanc's log")
     if not name:
         return Answer(200, [_shown(connector, name) for name in connector.accounts])
     if name not in connector.accounts:
         return _error(404, f"there is no account {name}, or its configuration has an error")
-    if action and (wait := connector.wait_for_demand(name)):
-        return _error(429, f"Google was asked for {name} too often: try again in {wait:.0f} s")
-    if action == "refresh":
-        return _refreshed(connector.refresh(name))
     if action == "check":
-        return _checked(connector, name)
+        return _check(connector, name, method, body, checks)
+    if action == "refresh":
+        return _too_often(connector, name) or _refreshed(connector.refresh(name))
     return Answer(200, _shown(connector, name))
 
 
@@ -165,10 +183,60 @@ def _shown(connector: Connector, name: str) -> dict[str, Any]:
     return body
 
 
-def _checked(connector: Connector, name: str) -> Answer:
+def _too_often(connector: Connector, name: str) -> Answer | None:
+    if wait := connector.wait_for_demand(name):
+        return _error(429, f"Google was asked for {name} too often: try again in {wait:.0f} s")
+    return None
+
+
+def _check(
+    connector: Connector, name: str, method: str, body: bytes, checks: BackgroundChecks | None
+) -> Answer:
+    if method == "GET":
+        return _lines_of(checks, name)
+    asynchronous = _is_asynchronous(body)
+    if asynchronous is None:
+        return _error(400, "Asynchronous: expected true or false")
+    if checks is None or not asynchronous:
+        return _too_often(connector, name) or _checked(connector, name)
+    if checks.is_running(name):
+        return _lines_of(checks, name)
+    return _too_often(connector, name) or _begun(connector, name, checks)
+
+
+def _is_asynchronous(body: bytes) -> bool | None:
+    """Whether nobody waits for the answer, as Orthanc's REST API names it; None of other values."""
+    try:
+        wanted = json.loads(body or b"{}") if len(body) <= LARGEST else None
+    except (ValueError, RecursionError):
+        return False  # whatever was sent with it before there was a choice
+    found = wanted.get("Asynchronous", False) if isinstance(wanted, dict) else False
+    return found if isinstance(found, bool) else None
+
+
+def _lines_of(checks: BackgroundChecks | None, name: str) -> Answer:
+    found = None if checks is None else checks.lines_of(name)
+    if found is None:
+        return _error(404, f"no check of {name} was begun lately for which nobody waits")
+    return Answer(200, found)
+
+
+def _begun(connector: Connector, name: str, checks: BackgroundChecks) -> Answer:
+    try:
+        checks.begin(name, partial(_findings, connector, name))
+    except TooManyChecksError:
+        return _error(429, f"{AT_ONCE} checks run already: try again when one has ended")
+    return _lines_of(checks, name)
+
+
+def _findings(connector: Connector, name: str) -> Iterator[Finding]:
     from orthanc_gcp.doctor import check_account  # only the one who asks pays for the import
 
-    findings = list(check_account(name, connector.settings, connector.transport, connector.clock))
+    return check_account(name, connector.settings, connector.transport, connector.clock)
+
+
+def _checked(connector: Connector, name: str) -> Answer:
+    findings = list(_findings(connector, name))
     passed = not any(finding.result.value == "failed" for finding in findings)
     checks = [finding.as_json() for finding in findings]
     return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})

@@ -75,6 +75,7 @@ class WorkerClient:
         parts: tuple[str, ...],
         query: Mapping[str, str] | None = None,
         body: bytes = b"",
+        timeout: float | None = None,
     ) -> tuple[int, Any]:
         """Ask the worker: its status, and its answer from JSON.
 
@@ -82,6 +83,8 @@ class WorkerClient:
         ----------
         parts
             The path below ``/gcp``, not quoted.
+        timeout
+            Seconds for it; None for as long as this takes as a rule.
 
         Raises
         ------
@@ -89,7 +92,8 @@ class WorkerClient:
             It does not run, or does not answer.
         """
         path = "/gcp/" + "/".join(quote(part, safe="") for part in parts)
-        timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve") else _TIMEOUT
+        if timeout is None:
+            timeout = _SEND_TIMEOUT if parts[-1] in ("send", "retrieve", "prefetch") else _TIMEOUT
         return self._ask(method, f"{path}?{urlencode(query or {})}", body, timeout)
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float) -> tuple[int, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import OrthancGoneError, OrthancRefusedError, StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import (
+    Coming,
     Digests,
+    Resource,
     RetrievalOutcome,
     RetrievalRow,
     RetrievedRow,
@@ -18,16 +21,26 @@ from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import RetrievalReason, StoreReason
 from orthanc_gcp.retrieval.comparison import has_bytes, has_sha256, read_digests
+from orthanc_gcp.retrieval.digest_notes import DigestNotes
+from orthanc_gcp.retrieval.held import held
 from orthanc_gcp.retrieval.judgement import Judgement, Taken, judge
 from orthanc_gcp.retrieval.plan import Fetch
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
-from orthanc_gcp.retrieval.upload import NoFileError, checked, head_of, sop_instance_uid
+from orthanc_gcp.retrieval.side_by_side import LARGEST, SideBySide
+from orthanc_gcp.retrieval.upload import (
+    NoFileError,
+    checked,
+    head_of,
+    small,
+    sop_instance_uid,
+    throttled,
+)
 
-__all__ = ["Fetcher"]
+__all__ = ["OF_USER", "Fetcher"]
 
 MOST_REFUSALS, MOST_ATTEMPTS = 4, 8
 """So often one is asked for that the store does not give, or that fails otherwise."""
-_OF_USER = (401, 403)
+OF_USER = (401, 403)
 """What Orthanc refuses whatever it is asked."""
 MOST_FULL = 8
 """So often Orthanc is asked whether it has room by now."""
@@ -42,6 +55,8 @@ class Fetcher:
         Gets what became of each instance.
     on_full
         Gets the instance that Orthanc has no room for, whether it is given up, and Orthanc's words.
+    uploads
+        Gives Orthanc small files that come together.
     must_stop
         Whether what is on its way is to be broken off.
     """
@@ -54,8 +69,11 @@ class Fetcher:
         clock: Clock,
         settle: Callable[[RetrievalOutcome], None],
         on_full: Callable[[RetrievedRow, bool, str], None],
+        uploads: Executor,
         must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._notes = DigestNotes(ledger.retrievals.note_digests)
+        self._uploads = uploads
         self._ledger, self._rest, self._orthanc = ledger, rest, orthanc
         self._clock, self._settle, self._on_full = clock, settle, on_full
         self._must_stop = must_stop
@@ -83,7 +101,7 @@ class Fetcher:
             if error.reason != StoreReason.ABORTED:
                 self._store_failed(remote, list(left.values()), error)
         except (OrthancGoneError, OrthancRefusedError) as error:
-            if error.status in _OF_USER:
+            if error.status in OF_USER:
                 raise
             for row in left.values():
                 self._missing(row, RetrievalReason.ORTHANC, str(error), MOST_ATTEMPTS)
@@ -101,12 +119,26 @@ class Fetcher:
     # -- One ------------------------------------------------------------------------------------
 
     def _fetch_one(self, remote: RemoteStore, row: RetrievedRow) -> None:
+        if row.md5 is not None and self._has_come(remote, row):
+            return
         if row.attempts >= MOST_ATTEMPTS:
             words = "Orthanc has broken off whenever it was given it"
             self._missing(row, RetrievalReason.ORTHANC, words, MOST_ATTEMPTS)
             return
         with remote.client.open(*row.uids) as pieces:
-            self._bring(remote, row, pieces)
+            self._bring(remote, row, throttled(pieces, self._throttles(remote)))
+
+    def _has_come(self, remote: RemoteStore, row: RetrievedRow) -> bool:
+        """Whether Orthanc has what came before this program was interrupted."""
+        for there in held(self._rest, self._orthanc, [Resource(*row.uids)]):
+            for one in there:
+                names = {one.orthanc_id: row.sop_instance_uid}
+                if one.uids == row.uids and (
+                    self._orthanc.checksums.md5s(names).get(one.orthanc_id) == row.md5
+                ):
+                    self._done(remote, row, RetrievedState.RECEIVED, one.orthanc_id)
+                    return True
+        return False
 
     def _bring(self, remote: RemoteStore, row: RetrievedRow, pieces: Iterator[bytes]) -> None:
         """Give Orthanc a file; the ledger has its digests before Orthanc has all of it.
@@ -117,19 +149,28 @@ class Fetcher:
 
         def note(digests: Digests) -> None:
             came.append(digests)
-            self._ledger.retrievals.note_digests(row.id, digests, row.attempts + 1)
+            self._notes.note([Coming(row.id, row.attempts + 1, digests)])
 
         try:
-            body = checked(pieces, note, self._throttles(remote))
-            judgement = judge(*self._rest.upload("/instances", body))
+            judgement = judge(*self._rest.upload("/instances", checked(pieces, note)))
         except NoFileError as error:
             self._missing(row, RetrievalReason.INVALID, str(error), MOST_REFUSALS)
             return
+        self._judged(remote, row, came[0] if came else None, judgement)
+
+    def _judged(
+        self,
+        remote: RemoteStore,
+        row: RetrievedRow,
+        digests: Digests | None,
+        judgement: Judgement,
+    ) -> None:
+        """What becomes of one, by what Orthanc says; it may have said it before it had all."""
         if judgement.taken is Taken.STORED:
             self._done(remote, row, RetrievedState.RECEIVED, judgement.orthanc_id)
-        elif judgement.taken is Taken.ALREADY and came:
+        elif judgement.taken is Taken.ALREADY and digests is not None:
             identifier, uid = judgement.orthanc_id, row.sop_instance_uid
-            same = has_bytes(self._orthanc, identifier, uid, came[0])
+            same = has_bytes(self._orthanc, identifier, uid, digests)
             self._compared(remote, row, identifier, same, RetrievedState.RECEIVED)
         else:
             self._not_taken(row, judgement)
@@ -149,16 +190,34 @@ class Fetcher:
         """Bring what comes together; each that does is taken away from what is left."""
         wanted = {row.sop_instance_uid: row for row in fetch.rows}
         twice = len(wanted) < len(fetch.rows)  # two series have one of the same UID
+
+        def settle(row: RetrievedRow, digests: Digests, judgement: Judgement) -> None:
+            self._judged(remote, row, digests, judgement)
+            del left[row.id]
+
+        small_ones = SideBySide(self._uploads, self._notes.note, self._give, settle)
+        throttles = self._throttles(remote)
         with remote.client.retrieve(fetch.study, fetch.series) as files:
-            for pieces in () if twice else files:
-                head, whole = head_of(pieces)
-                row = wanted.pop(sop_instance_uid(head) or "", None)
-                if row is not None:
-                    self._bring(remote, row, whole)
-                    del left[row.id]
+            try:
+                for pieces in () if twice else files:
+                    head, whole = head_of(throttled(pieces, throttles))
+                    row = wanted.pop(sop_instance_uid(head) or "", None)
+                    if row is None:
+                        continue
+                    content, whole = small(whole, LARGEST)
+                    if content is not None:
+                        small_ones.add(row, content)
+                    else:
+                        self._bring(remote, row, whole)
+                        del left[row.id]
+            finally:
+                small_ones.end()
         for row in left.values():
             words = "the store did not give it with the others"
             self._missing(row, RetrievalReason.NOT_GIVEN, words, MOST_ATTEMPTS)
+
+    def _give(self, contents: Sequence[bytes]) -> Iterator[Judgement]:
+        return (judge(*answer) for answer in self._rest.upload_each("/instances", contents))
 
     # -- What Orthanc has already ---------------------------------------------------------------
 

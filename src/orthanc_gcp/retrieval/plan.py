@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from orthanc_gcp.ledger.retrievals.rows import RetrievedRow
@@ -60,14 +61,14 @@ def fetches(
     waiting = [row for row in rows if row.state == RetrievedState.WAITING]
     fresh = [row for row in waiting if not row.attempts]
     studies = {row.study_instance_uid for row in fresh}
-    if of_all and len(studies) == 1 and _may_share(fresh, count(None)):
+    if of_all and len(studies) == 1 and _may_share(fresh, partial(count, None)):
         series = {row.series_instance_uid for row in fresh}
         of_one = next(iter(series)) if len(series) == 1 else None
         yield Fetch(tuple(fresh), studies.pop(), of_one)
         fresh = []
     for (study, one), group in groupby(fresh, key=lambda row: row.uids[:2]):
         own = list(group)
-        if _may_share(own, count(one)):
+        if _may_share(own, partial(count, one)):
             yield Fetch(tuple(own), study, one)
         else:
             yield from (Fetch((row,)) for row in own)
@@ -76,8 +77,8 @@ def fetches(
     yield from (Fetch((row,)) for row in alone)
 
 
-def _may_share(rows: Sequence[RetrievedRow], listed: int) -> bool:
+def _may_share(rows: Sequence[RetrievedRow], listed: Callable[[], int]) -> bool:
     """Whether so many come by one request, if it brings all that are listed."""
     total = sum(row.size_bytes for row in rows)
     small = total <= SMALL * len(rows) and total <= MOST_TOGETHER
-    return len(rows) > 1 and small and len(rows) >= _MOSTLY * listed
+    return len(rows) > 1 and small and len(rows) >= _MOSTLY * listed()

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import RetrievalOutcome, RetrievalRow, RetrievedRow
@@ -18,20 +18,31 @@ from orthanc_gcp.ledger.schema import RetrievalState, RetrievedState
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import RetrievalReason
-from orthanc_gcp.retrieval.fetcher import Fetcher
+from orthanc_gcp.retrieval.fetcher import OF_USER, Fetcher
 from orthanc_gcp.retrieval.plan import fetches
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
-from orthanc_gcp.retrieval.rounds import Rounds
+from orthanc_gcp.retrieval.rounds import Asked, Rounds
 
 __all__ = ["Retriever"]
 
 _log = logging.getLogger(__name__)
+_LOOK = ""
+"""What no account is called."""
 
 MOST_UNEXPECTED = 4
 PAGE = 1000
 """So many instances of a retrieval are looked at when requests are made of them."""
 MOST_OPEN = 64
 """So many retrievals go on side by side: of more, those that have to wait are passed over."""
+MOST_LOOKED_AT = 200
+"""Of so many, at most, Orthanc is asked at once what it has; and the ledger written."""
+LOOKS = 2
+"""So many times at once: while these go on, others come together."""
+UPLOADS = 4
+"""So many files that came together are given to Orthanc at once."""
+ASK_AGAIN = 1.0
+"""Seconds after which the ledger is asked again whether anything is due beside what is on its way.
+"""
 AHEAD = 3
 """So many times the requests that run at once are begun: the rest waits for a thread."""
 
@@ -70,6 +81,7 @@ class Retriever:
         self._source, self._allowed, self._must_stop = source, allowed, must_stop
         self._on_change = on_change
         self._outcomes: deque[RetrievalOutcome] = deque()
+        self._uploads = pool(UPLOADS, "gcp-retrieve-upload")
         self._fetcher = Fetcher(
             ledger,
             rest,
@@ -77,6 +89,7 @@ class Retriever:
             clock,
             self._outcomes.append,
             self._orthanc_is_full,
+            self._uploads,
             must_stop,
         )
         self._rounds = Rounds(ledger, rest, orthanc, clock)
@@ -84,9 +97,12 @@ class Retriever:
             name: pool(remote.max_requests, f"gcp-retrieve-{name}")
             for name, remote in remotes.items()
         }
+        self._looks = pool(LOOKS, "gcp-retrieve-look")
+        self._asked: deque[Asked] = deque()
         self._lock = threading.Condition()
         self._busy: dict[int, set[int]] = {}  # retrieval -> rows on their way; none while listed
         self._running: Counter[str] = Counter()  # account -> tasks
+        self._idle_until: dict[int, float] = {}  # retrieval, all of which is on its way
         self._finished: deque[tuple[RetrievalRow, tuple[RetrievedRow, ...]]] = deque()
         self._unexpected: Counter[int] = Counter()  # row or, below 0, retrieval
         self._orthanc_failures, self._orthanc_resume = 0, float("-inf")
@@ -111,7 +127,7 @@ class Retriever:
             return settled
         for retrieval in self._ledger.retrievals.due(source, list(self._remotes), MOST_OPEN):
             begun |= self._advance(retrieval)
-        return settled or begun
+        return self._look_at_some() or settled or begun
 
     def rest(self, seconds: float) -> bool:
         """Wait some seconds for what runs; whether nothing does any more."""
@@ -120,7 +136,7 @@ class Retriever:
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), self._looks, self._uploads):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # -- What is begun --------------------------------------------------------------------------
@@ -135,15 +151,41 @@ class Retriever:
         if not (self._allowed(retrieval.account) and self._may_ask(remote)):
             return False
         if retrieval.state == RetrievalState.WAITING:
-            return self._look(remote, retrieval)
+            return self._ask(remote, retrieval)
         return self._fetch(remote, retrieval)
 
     def _may_ask(self, remote: RemoteStore) -> bool:
         return remote.pace.is_open and self._clock.now() >= self._orthanc_resume
 
-    def _look(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
-        """Have the store list it, and look whether Orthanc has all of that."""
-        return self._begin(retrieval, (), partial(self._rounds.make, remote, retrieval))
+    def _ask(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
+        """Have the store asked; what it lists is looked at later, together with others."""
+        if not self._rounds.needs_store(remote, retrieval):
+            with self._lock:
+                is_free = retrieval.id not in self._busy
+                self._busy.setdefault(retrieval.id, set())
+            self._asked.extend([Asked(retrieval)] if is_free else ())
+            return is_free
+
+        def ask() -> bool:
+            asked = self._rounds.ask(remote, retrieval)
+            if asked is not None:
+                self._asked.append(asked)
+            return asked is not None
+
+        return self._begin(retrieval, (), ask)
+
+    def _look_at_some(self) -> bool:
+        """Have Orthanc asked for what stores list; whether anything was begun."""
+        with self._lock:
+            running = self._running[_LOOK]
+        if running >= LOOKS or self._clock.now() < self._orthanc_resume:
+            return False
+        some = [self._asked.popleft() for _ in range(min(len(self._asked), MOST_LOOKED_AT))]
+        if some:
+            with self._lock:
+                self._running[_LOOK] += 1
+            self._looks.submit(self._look, some)
+        return bool(some)
 
     def _fetch(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
         """Begin requests for what waits; when nothing does any more, look whether all is there."""
@@ -151,16 +193,19 @@ class Retriever:
             busy = set(self._busy.get(retrieval.id, ()))
             is_listed = retrieval.id in self._busy and not busy
             running = self._running[retrieval.account]
-        if is_listed or running > remote.max_requests * (AHEAD - 1):
+        now = self._clock.now()
+        is_idle = bool(busy) and now < self._idle_until.get(retrieval.id, now)
+        if is_listed or is_idle or running > remote.max_requests * (AHEAD - 1):
             return False
         rows = self._ledger.retrievals.pending(retrieval, busy, PAGE)
         if not rows and busy:
+            self._idle_until[retrieval.id] = now + ASK_AGAIN
             return False
         if not rows and self._ledger.retrievals.any_pending(retrieval):
             self._ledger.retrievals.wait_for_rows(retrieval)
             return False
         if not rows:
-            return self._look(remote, retrieval)
+            return self._ask(remote, retrieval)
         free, begun = remote.max_requests * AHEAD - running, False
         count = partial(self._ledger.retrievals.count, retrieval)
         for fetch in fetches(rows, len(rows) < PAGE and not busy, count):
@@ -169,10 +214,16 @@ class Retriever:
             task = partial(self._fetcher.fetch, remote, retrieval, fetch)
             begun |= self._begin(retrieval, fetch.rows, task)
             free -= 1
+        else:
+            if len(rows) < PAGE:
+                self._idle_until[retrieval.id] = now + ASK_AGAIN
         return begun
 
     def _begin(
-        self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], task: Callable[[], None]
+        self,
+        retrieval: RetrievalRow,
+        rows: Sequence[RetrievedRow],
+        task: Callable[[], bool | None],
     ) -> bool:
         """Run a task about rows, or about none of them alone; whether it can be."""
         with self._lock:
@@ -190,11 +241,13 @@ class Retriever:
         self,
         retrieval: RetrievalRow,
         rows: tuple[RetrievedRow, ...],
-        task: Callable[[], None],
+        task: Callable[[], bool | None],
     ) -> None:
+        """Run a task; where it says that more follows, its retrieval stays as it is."""
+        follows: bool | None = False
         try:
             if self._may_begin(retrieval.account):
-                task()
+                follows = task()
                 self._orthanc_failures = 0
         except OrthancError as error:
             self._orthanc_error = error
@@ -202,11 +255,39 @@ class Retriever:
         except Exception as error:
             self._failed(retrieval, rows, error)
         finally:
-            self._finished.append((retrieval, rows))
-            with self._lock:
-                self._running[retrieval.account] -= 1
-                self._lock.notify_all()
-            self._on_change()
+            if not follows:
+                self._finished.append((retrieval, rows))
+            self._ended(retrieval.account)
+
+    def _ended(self, kind: str) -> None:
+        with self._lock:
+            self._running[kind] -= 1
+            self._lock.notify_all()
+        self._on_change()
+
+    def _look(self, some: Sequence[Asked]) -> None:
+        try:
+            self._look_at(some)
+        finally:
+            self._finished.extend((one.retrieval, ()) for one in some)
+            self._ended(_LOOK)
+
+    def _look_at(self, some: Sequence[Asked]) -> None:
+        """Look at some; one of them that makes it fail is in the way of no other."""
+        half = len(some) // 2
+        try:
+            if not self._must_stop():
+                self._rounds.look(some)
+                self._orthanc_failures = 0
+        except Exception as error:
+            if half and not (is_away(error) or _is_of_all(error)):
+                self._look_at(some[:half])
+                self._look_at(some[half:])
+            elif isinstance(error, OrthancError):
+                self._orthanc_error = error
+                self._back_off()
+            else:
+                self._failed(some[0].retrieval, (), error)
 
     def _may_begin(self, account: str) -> bool:
         """Whether a task is still to be begun that has waited for a thread."""
@@ -271,4 +352,11 @@ class Retriever:
                 busy -= {row.id for row in rows}
                 if not busy:
                     self._busy.pop(retrieval.id, None)
+                    self._idle_until.pop(retrieval.id, None)
         return bool(outcomes or finished)
+
+
+def _is_of_all(error: Exception) -> bool:
+    """Whether Orthanc fails whatever it is asked."""
+    is_refused = isinstance(error, OrthancRefusedError) and error.status not in OF_USER
+    return isinstance(error, OrthancError) and not is_refused

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from orthanc_gcp.ledger.retrievals.rows import Digests
 
-__all__ = ["NoFileError", "checked", "head_of", "sop_instance_uid"]
+__all__ = [
+    "NoFileError",
+    "checked",
+    "digests_of",
+    "head_of",
+    "small",
+    "sop_instance_uid",
+    "throttled",
+]
 
 HEAD = 4096
 """Bytes in which a file says which instance it is (PS3.10 §7.1)."""
@@ -60,26 +69,48 @@ def is_file(head: bytes) -> bool:
     return head[_PREAMBLE : _PREAMBLE + len(_MAGIC)] == _MAGIC and not head.startswith(b"PK")
 
 
-def checked(
-    pieces: Iterator[bytes],
-    on_digests: Callable[[Digests], None],
-    throttles: Sequence[Callable[[int], None]] = (),
+def small(pieces: Iterator[bytes], most: int) -> tuple[bytes | None, Iterator[bytes]]:
+    """All of a file of so many bytes at most, None of a larger one; and the same piece by piece."""
+    read: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        read.append(piece)
+        size += len(piece)
+        if size > most:
+            return None, chain(read, pieces)
+    return b"".join(read), iter(read)
+
+
+def throttled(
+    pieces: Iterator[bytes], throttles: Sequence[Callable[[int], None]]
 ) -> Iterator[bytes]:
+    """The same pieces; each throttle gets the size of each, and may sleep."""
+    for piece in pieces:
+        for throttle in throttles:
+            throttle(len(piece))
+        yield piece
+
+
+def digests_of(file: bytes) -> Digests:
+    """Those of a file that is in memory."""
+    # MD5 is what Orthanc has of a file (option StoreMD5ForAttachments).
+    md5 = hashlib.md5(file, usedforsecurity=False)
+    return Digests(len(file), md5.hexdigest(), hashlib.sha256(file).hexdigest())
+
+
+def checked(pieces: Iterator[bytes], on_digests: Callable[[Digests], None]) -> Iterator[bytes]:
     """The same pieces; the last leaves only when it was said what all of them are.
 
     Parameters
     ----------
     on_digests
         Gets what they are.
-    throttles
-        Each gets the number of bytes before each piece leaves, and may sleep.
 
     Raises
     ------
     NoFileError
         They are no DICOM file: all of it is broken off.
     """
-    # MD5 is what Orthanc has of a file (option StoreMD5ForAttachments).
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     head, whole = head_of(pieces)
     if not is_file(head):
@@ -88,8 +119,6 @@ def checked(
     for piece in whole:
         if last:
             yield last
-        for throttle in throttles:
-            throttle(len(piece))
         md5.update(piece)
         sha256.update(piece)
         size, last = size + len(piece), piece

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orthanc_gcp.custody.audit.running import running_audits
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.history import history
@@ -28,7 +29,7 @@ from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
-from orthanc_gcp.custody.reporting.studies import studies
+from orthanc_gcp.custody.reporting.studies import series, studies
 from orthanc_gcp.custody.signatures.signing_key import issued
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away, words_of
@@ -40,7 +41,7 @@ from orthanc_gcp.worker.listener import Guarded
 from orthanc_gcp.worker.losses_api import LossesApi
 from orthanc_gcp.worker.metrics import CONTENT_TYPE, Metrics
 from orthanc_gcp.worker.quarantine_api import QuarantineApi
-from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi
+from orthanc_gcp.worker.retrieval_api import MOST_RESOURCES, RetrievalApi, named_in_orthanc
 from orthanc_gcp.worker.samples import Sample
 
 __all__ = ["Api"]
@@ -60,8 +61,6 @@ LARGEST_WANTED = 4 * 1024 * 1024
 _FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
-_IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,100}")
-"""What a resource of Orthanc may be called; it is asked for it by a path."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_PAGE = "after: expected the Next of another page"
 
@@ -134,9 +133,12 @@ class Api:
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route("/gcp/activity", self._active, methods=["GET"]),
+                    Route("/gcp/backfill/pause", self._pause_backfill, methods=["POST"]),
+                    Route("/gcp/backfill/resume", self._resume_backfill, methods=["POST"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
                     Route(f"{account}/history", self._history, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
+                    Route(f"{account}/series", self._series, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
                     Route(f"{account}/quarantine", self._quarantine, methods=["GET"]),
@@ -148,6 +150,7 @@ class Api:
                     Route(f"{account}/resume", self._resume, methods=["POST"]),
                     Route(f"{account}/send", self._send, methods=["POST"]),
                     Route(f"{account}/retrieve", self._retrieve, methods=["POST"]),
+                    Route(f"{account}/prefetch", self._prefetch, methods=["POST"]),
                     Route(f"{account}/retrievals", self._retrieved, methods=["GET"]),
                 ],
                 middleware=[Middleware(_Gate, lambda: self._is_open)],
@@ -176,7 +179,8 @@ class Api:
 
     def _active(self, request: Request) -> Response:
         _only(request, ())
-        return JSONResponse(self._activity.as_json())
+        audits = [one.as_json() for one in running_audits(self._ledger)]
+        return JSONResponse({**self._activity.as_json(), "Audits": audits})
 
     def _metrics(self, _request: Request) -> Response:
         return Response(self._measured.text(), media_type=CONTENT_TYPE)
@@ -197,6 +201,19 @@ class Api:
             raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Studies": [one.as_json() for one in page.items], "Next": page.following}
+        )
+
+    def _series(self, request: Request) -> Response:
+        _only(request, (*_FILTERS, *_PAGING))
+        study = request.query_params.get("study")
+        if not study:
+            raise HTTPException(400, "study: expected the UID of one")
+        try:
+            page = series(self._ledger, study, self._selection(request), *_paging(request))
+        except ValueError:
+            raise HTTPException(400, _NO_PAGE) from None
+        return JSONResponse(
+            {"Series": [one.as_json() for one in page.items], "Next": page.following}
         )
 
     def _instances(self, request: Request) -> Response:
@@ -233,6 +250,24 @@ class Api:
         operations.resume(self._ledger, account)
         self._on_change()
         return JSONResponse(self._found(account))
+
+    async def _pause_backfill(self, request: Request) -> Response:
+        return await self._steer_backfill(request, paused=True)
+
+    async def _resume_backfill(self, request: Request) -> Response:
+        return await self._steer_backfill(request, paused=False)
+
+    async def _steer_backfill(self, request: Request, *, paused: bool) -> Response:
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
+        index = wanted.get("Index")
+        if set(wanted) != {"Index"} or not isinstance(index, str) or not _is_text(index):
+            raise HTTPException(400, 'expected {"Index": the name of one}')
+        try:
+            await run_in_threadpool(self._activity.steer_backfill, index, paused=paused)
+        except KeyError:
+            raise HTTPException(404, f"no backfill of {readable(index)} runs") from None
+        self._on_change()
+        return JSONResponse({"Index": index, "Paused": paused})
 
     async def _retry(self, request: Request) -> Response:
         wanted = await _body(request, self._reading, LARGEST_CHOICE)
@@ -289,20 +324,13 @@ class Api:
     async def _send(self, request: Request) -> Response:
         # The other fields of the DICOMweb plugin's body say how its job runs: there is none here.
         resources = (await _body(request, self._reading)).get("Resources")
-        if not isinstance(resources, list) or not all(
-            isinstance(one, str) and one for one in resources
-        ):
-            raise HTTPException(400, 'expected {"Resources": [identifiers of Orthanc]}')
         return await run_in_threadpool(self._do_send, _named(request), resources)
 
-    def _do_send(self, account: str, resources: Sequence[str]) -> Response:
+    def _do_send(self, account: str, resources: Any) -> Response:
         if account not in self._accounts:
             raise HTTPException(404, f"there is no account {readable(account)}")
-        for resource in resources:
-            if not _IDENTIFIER.fullmatch(resource):
-                raise HTTPException(404, f"Orthanc has no resource {readable(resource[:1000])}")
         try:
-            queued = self._send_on_demand(account, resources)
+            queued = self._send_on_demand(account, named_in_orthanc(resources))
         except KeyError as error:
             raise HTTPException(
                 404, f"Orthanc has no resource {readable(str(error.args[0]))}"
@@ -312,6 +340,11 @@ class Api:
     async def _retrieve(self, request: Request) -> Response:
         body = await _body(request, self._reading, LARGEST_WANTED)
         answer = await run_in_threadpool(self._retrievals.request, _named(request), body)
+        return JSONResponse(answer)
+
+    async def _prefetch(self, request: Request) -> Response:
+        body = await _body(request, self._reading, LARGEST_CHOICE)
+        answer = await run_in_threadpool(self._retrievals.prefetch, _named(request), body)
         return JSONResponse(answer)
 
     def _retrieved(self, request: Request) -> Response:

@@ -173,6 +173,7 @@ def assemble(
         sender,
         ReadBack(ledger, destinations, must_stop),
         {account: one.congestion.max_requests for account, one in destinations.items()},
+        lambda account, lent: destinations[account].searches(lent),
         work.set,
     )
 
@@ -232,7 +233,12 @@ def assemble(
         needs_person,
         standstill,
         RetrievalApi(
-            ledger, tuple(destinations), followed, retrieving.work.set, retrieving.receivers
+            ledger,
+            tuple(destinations),
+            followed,
+            retrieving.work.set,
+            retrieving.prefetcher.demand,
+            retrieving.receivers,
         ),
         Activity(
             ledger,

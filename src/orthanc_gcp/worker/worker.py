@@ -39,11 +39,13 @@ __all__ = ["Parts", "Worker"]
 
 _log = logging.getLogger(__name__)
 
-ACTIVE, CALMING = 0.05, 1.1
+ACTIVE, CALMING = 0.05, 1.02
 """Seconds between two pages of Orthanc's changes while something comes, and how much more at each
 page with nothing: between the instances of a study there are gaps."""
 REFRESH_EVERY = 1.0
 """Seconds after which the locks of the workers are looked at again."""
+DEMANDS_EVERY = 2.0
+"""Seconds between two looks whether somebody wants priors, where no rule does."""
 HISTORY_EVERY = 30.0
 """Seconds between two looks whether a step of the history has begun."""
 REST_WITHIN = 5
@@ -265,12 +267,12 @@ class Worker:
         """Acknowledge what has come, and look for priors."""
         parts = self._parts.retrieving
         steps = {f"receive {one.rule.subscription}": one.step for one in parts.receivers}
-        if parts.prefetcher is not None:
-            steps["prefetch"] = parts.prefetcher.step
+        steps["prefetch"] = parts.prefetcher.step
+        calm = IDLE if parts.receivers or parts.prefetcher.has_rules else DEMANDS_EVERY
         pauses = dict.fromkeys(steps, IDLE)
-        while steps and not self._stopping.wait(min(pauses.values())):
+        while not self._stopping.wait(min(pauses.values())):
             for what, step in steps.items():
-                pauses[what] = self._attempts.make(what, step, pauses[what], (ACTIVE, IDLE))
+                pauses[what] = self._attempts.make(what, step, pauses[what], (ACTIVE, calm))
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)

@@ -13,6 +13,7 @@ from orthanc_gcp.custody.destinations.congestion import (
     LONGEST_PAUSE,
     MEGABYTE,
     MOST_INSTANCES,
+    ROUNDS_LENT,
     CongestionWindow,
 )
 from orthanc_gcp.errors import StoreError
@@ -116,7 +117,7 @@ def test_a_quota_that_is_used_up_lets_one_request_ask_and_then_slows_all(congest
     congestion.begun(10 * MEGABYTE, 0)
     clock.time += 1
     congestion.succeeded(10, 10 * MEGABYTE, 1.0, began)
-    assert congestion.throttled(too_many(), began) == 2 * FIRST_PAUSE
+    assert congestion.throttled(too_many(), began) == FIRST_PAUSE
     clock.time += 1
     assert congestion.window == 8
     assert not congestion.may_begin(3, lambda: 0)
@@ -151,6 +152,40 @@ def test_one_bad_instance_holds_up_nobody(congestion):
     assert congestion.window > 0
     congestion.failed(DOWN)
     assert congestion.failed(DOWN, suspect=True) > 0  # the store has other trouble
+
+
+# -- Reading back ---------------------------------------------------------------------------------
+
+
+def test_fewer_read_back_where_the_store_asks_for_less(congestion, clock):
+    assert congestion.searches == 16
+    began = clock.now()
+    for error in (too_many(), BUSY, too_many()):
+        clock.time += 0.1
+        congestion.read_failed(error, began)
+    assert congestion.searches == 8, "they had begun before the first of them was refused"
+    congestion.read_failed(DOWN, clock.now())
+    congestion.read_failed(too_many(), clock.now(), suspect=True)
+    assert congestion.searches == 8
+    congestion.read_failed(too_many(), clock.now())
+    assert congestion.searches == 4
+    for _ in range(5):
+        congestion.read_succeeded(clock.now())
+    assert congestion.searches == 5, "one more after as many as run at once"
+    for _ in range(100):
+        congestion.read_succeeded(clock.now())
+    assert congestion.searches == 8, "more are lent only after long"
+    for _ in range(100 * ROUNDS_LENT):
+        congestion.read_succeeded(clock.now())
+    assert congestion.searches == 16
+    for _ in range(9):
+        congestion.read_failed(too_many())
+    assert congestion.searches == 1
+
+
+def test_a_store_says_how_long_nothing_is_to_be_read(congestion):
+    assert congestion.read_failed(too_many(7.0)) == 7.0
+    assert congestion.delay == 7.0
 
 
 # -- What the log says ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.authorization import Authorization
@@ -43,6 +44,17 @@ def test_without_a_limit_nothing_waits(destination):
     assert list(one.byte_throttles(Priority.LIVE)) == []
     assert list(one.byte_throttles(Priority.BACKFILL)) == []
     assert waited == []
+
+
+def test_lent_connections_read_back_where_the_limits_can_fill_them(destination):
+    one, _ = destination()
+    assert (one.searches(0), one.searches(5)) == (8, 13)
+    one.congestion.read_failed(StoreError("a store", reason="throttled", status=429))
+    assert one.searches(5) == 0, "a pause"
+    slow, _ = destination(request_limit=20)
+    assert (slow.searches(0), slow.searches(5)) == (8, 8)
+    quicker, _ = destination(request_limit=30, byte_limit=1)
+    assert quicker.searches(5) == 10
 
 
 def test_requests_wait_for_their_turn(destination):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import threading
 
 import pytest
 
@@ -101,7 +102,7 @@ class Transfer:
         self.ready += size
         if self.clock.time >= self.paused_until:
             self.failures += 1
-            self.paused_until = self.clock.time + min(8.0, 0.75 * 2 ** (self.failures - 1))
+            self.paused_until = self.clock.time + min(8.0, 0.375 * 2 ** (self.failures - 1))
         self.pace.refused(began)
         self.look(0)
 
@@ -156,6 +157,13 @@ def refuse_one_of_ten_megabytes_a_second(pace, clock):
     pace.refused(clock.now())
 
 
+def ask_and_be_answered(pace, clock):
+    assert pace.wait(0, nothing) == 0
+    began = clock.now()
+    pace.begun(SMALLEST, 0)
+    pace.taken(SMALLEST, began)
+
+
 def test_after_a_refusal_one_request_asks_alone(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     assert pace.wait(3, nothing) == math.inf
@@ -191,9 +199,30 @@ def test_one_that_asks_in_vain_changes_no_pace(pace, clock):
     assert pace.most_bytes(1) == before
 
 
+def test_the_first_that_asks_carries_little(pace, clock):
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    assert pace.most_bytes(1) == SMALLEST
+    ask_and_be_answered(pace, clock)
+    assert pace.most_bytes(1) > SMALLEST
+
+
+def test_who_says_what_was_sent_may_wait_for_others(pace, clock):
+    """Of these others, one may be about to say that a request was answered."""
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+
+    def sent() -> float:
+        answered = threading.Thread(target=pace.taken, args=(MB, clock.now()), daemon=True)
+        answered.start()
+        answered.join(5)
+        assert not answered.is_alive()
+        return 0.0
+
+    assert pace.wait(0, sent) == 0
+
+
 def test_a_quota_that_is_not_met_any_more_is_forgotten(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
-    pace.wait(0, nothing)
+    ask_and_be_answered(pace, clock)
     clock.time += FREE_AT * 100
     assert pace.most_bytes(1) == math.inf
 
@@ -210,7 +239,7 @@ def test_hours_without_work_are_no_slow_pace(pace, clock):
     pace.taken(MB, began)
     clock.time += 7200
     refuse_one_of_ten_megabytes_a_second(pace, clock)
-    pace.wait(0, nothing)
+    ask_and_be_answered(pace, clock)
     assert pace.most_bytes(1) == pytest.approx(3 * MB, rel=0.1)
 
 

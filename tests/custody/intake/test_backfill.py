@@ -110,8 +110,11 @@ class Desk:
 
 @pytest.fixture
 def orthanc(tmp_path):
-    # It gives no file from its memory.
-    with Orthanc(tmp_path / "orthanc", {"MaximumStorageCacheSize": 0}, plugins=()) as orthanc:
+    configuration = {
+        "MaximumStorageCacheSize": 0,  # it gives no file from its memory
+        "StableAge": 3600,  # that a study is complete is a change, for which a backfill would wait
+    }
+    with Orthanc(tmp_path / "orthanc", configuration, plugins=()) as orthanc:
         yield orthanc
 
 

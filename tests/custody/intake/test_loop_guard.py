@@ -9,7 +9,14 @@ import pytest
 
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.errors import OrthancGoneError
-from orthanc_gcp.ledger.retrievals.rows import Arrived, Digests, Listed, Resource, RetrievalOutcome
+from orthanc_gcp.ledger.retrievals.rows import (
+    Arrived,
+    Coming,
+    Digests,
+    Listed,
+    Resource,
+    RetrievalOutcome,
+)
 from orthanc_gcp.ledger.schema import Priority, RetrievedState, State
 from tests.support.ledgers import ORTHANC, A, arrival, claim, states
 
@@ -37,12 +44,12 @@ def retrieved(ledger, uids=("study", "series", "1.x"), file=None):
     """An instance that came from the store of the account."""
     (number,) = ledger.retrievals.request(A, ORTHANC, [Resource(uids[0])], compare_bytes=False)
     (retrieval,) = [one for one in ledger.retrievals.open(ORTHANC) if one.id == number]
-    ledger.retrievals.add_listed(retrieval, [Listed(uids, 1)])
+    ledger.retrieval_rounds.add_listed([(retrieval, Listed(uids, 1))])
     (row,) = ledger.retrievals.pending(retrieval, (), 10)
-    ledger.retrievals.note_digests(row.id, DIGESTS, 1)
+    ledger.retrievals.note_digests([Coming(row.id, 1, DIGESTS)])
     if file is not None:
         ledger.retrievals.settle([RetrievalOutcome(row.id, RetrievedState.RECEIVED)])
-        ledger.retrievals.recognize(retrieval, [Arrived(uids, "x", file, 8)], 1)
+        ledger.retrieval_rounds.recognize([retrieval], [Arrived(uids, "x", file, 8)])
 
 
 def recorded(ledger, orthanc, *arrivals):

@@ -107,6 +107,17 @@ def test_what_is_closed_is_not_sent(ledger):
     assert close(ledger, "orthanc") == 0
 
 
+def test_what_it_was_the_newest_version_of_is_sent_in_its_place(ledger):
+    old = arrival("old", sop_instance_uid="1.2", received_at=1.0)
+    ledger.arrivals.record([old])
+    ledger.arrivals.record([replace(old, source=GONE, orthanc_id="new", received_at=2.0)])
+    with ledger.writing() as connection:
+        mine = transfers.update().where(transfers.c.source != GONE)
+        connection.execute(mine.values(state=State.SUPERSEDED, reason="superseded"))
+    assert close(ledger, GONE) == 1
+    assert claim(ledger) == ["old"]
+
+
 def test_only_a_copy_is_followed_by_itself(ledger, source, held):
     to = source_of(ledger, source)
     with pytest.raises(OrthancError, match="not a copy"):

@@ -19,6 +19,7 @@ from orthanc_gcp.custody.transfer.dispatcher import (
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.outages import Outage
 from tests.support.ledgers import states
 from tests.support.simulation import FakeClock
@@ -32,11 +33,18 @@ class Threads:
 
     def __init__(self) -> None:
         self.batches: dict[str, list[object]] = {}
-        self.due: list[list[str]] = []
+        self.given: list[list[str]] = []
         self.busy: list[str] = []
+        self.lent, self.lends = 0, False
 
     def sending(self, account: str) -> int:
         return len(self.batches)
+
+    def free(self, account: str) -> int:
+        return 4 - self.lent - len(self.batches)
+
+    def due(self, account: str) -> int:
+        return len(self.busy)
 
     def reading(self, account: str) -> list[str]:
         return self.busy
@@ -48,7 +56,11 @@ class Threads:
         self.batches[batch] = transfers
 
     def read_back(self, account: str, series: list[str]) -> None:
-        self.due.append(series)
+        if series:
+            self.given.append(series)
+
+    def lend(self, *, lends: bool) -> None:
+        self.lends = lends
 
 
 class Desk:
@@ -247,9 +259,9 @@ def test_what_is_due_is_sent_and_read_back(desk):
     arrive(desk.ledger, study="2")
     settle(desk.ledger, State.ACKNOWLEDGED, sha256="d")
     desk.step()
-    assert desk.threads.due == []
+    assert desk.threads.given == []
     desk.step(21)
-    assert desk.threads.due == [[("2", "2.1")]]
+    assert desk.threads.given == [[("2", "2.1")]]
     assert desk.sizes() == [1]
 
 
@@ -340,16 +352,41 @@ def test_a_connection_is_left_to_another_orthanc(postgresql_ledger):
     assert desk.ledger.queue.claim(A, "z", "theirs", "another", **limits)
 
 
+def test_connections_that_send_nothing_are_lent_to_what_reads_back(desk):
+    assert not desk.threads.lends
+    arrive(desk.ledger, 500)
+    desk.threads.lent = 3
+    desk.step()
+    assert desk.threads.lends, "no other worker is there"
+    assert len(desk.threads.batches) == 1, "three are not given back yet"
+    desk.threads.lent = 0
+    desk.step()
+    assert len(desk.threads.batches) == 4
+
+
+def test_no_connection_is_lent_where_other_workers_send(postgresql_ledger):
+    desk = Desk(postgresql_ledger)
+    others = [worker_registry(desk.ledger.engine, name, FakeClock()) for name in "vw"]
+    for one in others:
+        one.join()
+    desk.step()
+    assert not desk.threads.lends
+    others[0].leave()
+    desk.step(OTHERS_EVERY + 1)
+    assert desk.threads.lends
+    others[1].leave()
+
+
 def test_a_series_that_takes_long_to_be_read_back_hides_no_other(desk):
     for study in ("1", "2"):
         arrive(desk.ledger, 3, study=study)
         settle(desk.ledger, State.ACKNOWLEDGED, sha256="d")
     desk.step(21)
-    assert desk.threads.due == [[("1", "1.1"), ("2", "2.1")]]
-    desk.threads.due.clear()
+    assert desk.threads.given == [[("1", "1.1"), ("2", "2.1")]]
+    desk.threads.given.clear()
     desk.threads.busy = [Series("1", "1.1")]
     desk.step(1)
-    assert desk.threads.due == [[("2", "2.1")]]
+    assert desk.threads.given == [[("2", "2.1")]]
     desk.threads.busy = [Series("1", "1.1")] * MOST_READING
     desk.step(1)
-    assert len(desk.threads.due) == 1
+    assert len(desk.threads.given) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sql
@@ -25,6 +26,7 @@ class Gate:
         self.read: list[tuple[str, list[str]]] = []
         self.error: Exception | None = None
         self.asked = len
+        self.allowed = int
 
     def let_send(self) -> None:
         """What is sent is not held up, only what is read back."""
@@ -37,9 +39,10 @@ class Gate:
             raise self.error
         return transfers
 
-    def confirm(self, account: str, series: list[str]) -> int:
+    def confirm(self, account: str, series: list[str], may_ask: Callable[[str], bool]) -> int:
         self.reading += 1
         assert self.open.wait(10)
+        series = [one for one in series if may_ask(one)]
         self.read.append((account, series))
         if self.error is not None:
             raise self.error
@@ -58,7 +61,10 @@ def told():
 
 @pytest.fixture
 def threads(gate, told):
-    made = TransferThreads(gate, gate, {A: 2, B: 1}, told.release)
+    most = {A: 2, B: 1}
+    made = TransferThreads(
+        gate, gate, most, lambda account, lent: gate.allowed(most[account] + lent), told.release
+    )
     yield made
     gate.open.set()
     assert made.rest(10)
@@ -131,7 +137,7 @@ def test_of_very_many_series_each_thread_takes_several(threads, gate):
 
 def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
     gate.open.set()
-    threads = TransferThreads(gate, gate, {A: 20}, told.release)
+    threads = TransferThreads(gate, gate, {A: 20}, lambda _account, lent: 20 + lent, told.release)
     for number in range(9):
         threads.send(A, f"{number}", [f"s{number}"])
         assert threads.rest(10)
@@ -149,7 +155,7 @@ def test_a_store_that_is_quick_to_search_needs_few_threads(gate, told):
 def test_what_could_not_be_asked_for_yet_is_no_sign_of_a_quick_store(gate, told):
     gate.open.set()
     gate.asked = lambda _series: 0
-    threads = TransferThreads(gate, gate, {A: 20}, told.release)
+    threads = TransferThreads(gate, gate, {A: 20}, lambda _account, lent: 20 + lent, told.release)
     for number in range(9):
         threads.send(A, f"{number}", [f"s{number}"])
         assert threads.rest(10)
@@ -219,6 +225,143 @@ def test_what_fails_is_logged_and_the_thread_is_free_again(
     assert threads.rest(10)
     assert gate.sent == ["one", "two"]
     assert sorted(gate.read) == [(A, ["s"]), (A, ["t"]), (A, ["t"])]
+
+
+def test_connections_that_send_nothing_read_back_too_but_for_one(threads, gate):
+    gate.let_send()
+    threads.lend(lends=True)
+    threads.send(A, "one", ["s", "t", "u", "v"])
+    wait_until(lambda: gate.reading == 3)
+    assert threads.free(A) == 1, "what arrives is sent at once"
+    gate.open.set()
+    assert threads.rest(10)
+    assert sorted(series for _, [series] in gate.read) == ["s", "t", "u", "v"]
+    assert threads.free(A) == 2
+
+
+def test_no_more_run_at_once_than_may_send_and_read_back(gate):
+    """However often it changes whether something is to be sent."""
+    free, running, most = threading.Semaphore(0), [0], [0]
+    lock = threading.Lock()
+
+    class Store:
+        def _ask(self) -> None:
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            gate.open.wait(0.002)
+            with lock:
+                running[0] -= 1
+
+        def send(self, batch: str, transfers: list[str]) -> list[str]:
+            self._ask()
+            return transfers
+
+        def confirm(self, account: str, series: list[str], may_ask: Callable[[str], bool]) -> int:
+            asked = [one for one in series if may_ask(one)]
+            for one in asked:
+                self._ask()
+                gate.read.append((account, [one]))
+            return len(asked)
+
+    store = Store()
+    threads = TransferThreads(store, store, {A: 4}, lambda _account, lent: 4 + lent, free.release)
+    threads.lend(lends=True)
+    for number in range(40):
+        wait_until(lambda: threads.free(A) > 0)
+        threads.send(A, f"{number}", [f"{number}.{one}" for one in range(10)])
+    assert threads.rest(10)
+    assert len({series for _, [series] in gate.read}) == len(gate.read) == 400
+    assert 4 < most[0] <= 8
+    threads.stop()
+
+
+def test_none_is_lent_to_a_store_that_is_slow_to_search(threads, gate, monkeypatch):
+    gate.let_send()
+    threads.lend(lends=True)
+    monkeypatch.setattr(module, "LENT_FOR", 0.1)
+    threads.send(A, "one", ["s", "t", "u", "v"])
+    wait_until(lambda: gate.reading == 2)
+    assert threads.free(A) == 2
+    gate.open.set()
+    assert threads.rest(10)
+
+
+def test_in_a_pause_nothing_is_asked_for_and_later_it_goes_on(threads, gate):
+    gate.let_send()
+    gate.allowed = lambda _most: 0
+    threads.send(A, "one", ["s", "t"])
+    threads.read_back(A, ["u"])
+    assert threads.rest(10)
+    assert gate.reading == 0
+    gate.open.set()
+    gate.allowed = int
+    threads.read_back(A)
+    assert threads.rest(10)
+    assert sorted(gate.read) == [(A, ["s"]), (A, ["t"]), (A, ["u"])]
+
+
+def test_what_waits_when_a_pause_begins_is_asked_for_later(threads, gate):
+    gate.let_send()
+    threads.send(B, "one", ["s", "t"])
+    wait_until(lambda: gate.reading == 1)
+    gate.allowed = lambda _most: 0
+    gate.open.set()
+    assert threads.rest(10)
+    assert gate.read == [(B, [])]
+    gate.allowed = int
+    threads.read_back(B)
+    assert threads.rest(10)
+    assert sorted(series for _, found in gate.read for series in found) == ["s", "t"]
+
+
+def test_a_series_is_not_asked_for_twice_at_once(threads, gate):
+    gate.let_send()
+    threads.send(A, "one", ["s"])
+    wait_until(lambda: gate.reading == 1)
+    threads.send(A, "two", ["s"])
+    threads.read_back(A, ["s"])
+    wait_until(lambda: "two" in gate.sent and not threads.active())
+    threads.read_back(A)
+    assert threads.reading(A) == ["s"]
+    assert gate.reading == 1
+    gate.open.set()
+    assert threads.rest(10)
+    assert gate.read == [(A, ["s"])] * 2, "more of it was sent meanwhile"
+
+
+def test_what_is_due_and_what_was_sent_take_turns(threads, gate):
+    gate.let_send()
+    threads.send(B, "one", ["s"])
+    wait_until(lambda: gate.reading == 1)
+    threads.send(B, "two", [f"t{number}" for number in range(30)])
+    wait_until(lambda: not threads.active())
+    threads.read_back(B, ["u", "v"])
+    assert threads.due(B) == 2
+    gate.open.set()
+    assert threads.rest(10)
+    assert {"u", "v"} < {series for _, found in gate.read[:5] for series in found}
+
+
+def test_threads_that_have_nothing_to_read_back_end(threads, gate):
+    gate.open.set()
+    for number in range(3):
+        threads.send(A, f"{number}", [f"{number}.{one}" for one in range(9)])
+        assert threads.rest(10)
+    wait_until(lambda: not [one for one in threading.enumerate() if "gcp-read" in one.name])
+
+
+def test_a_worker_that_stops_asks_for_nothing_more(threads, gate, caplog):
+    gate.let_send()
+    threads.send(B, "one", ["s", "t", "u"])
+    wait_until(lambda: gate.reading == 1)
+    threads.stop()
+    gate.open.set()
+    assert threads.rest(10)
+    threads.read_back(B, ["v"])
+    assert threads.rest(10)
+    assert gate.read == [(B, [])]
+    assert caplog.records == []
 
 
 def test_what_runs_is_waited_for_no_longer_than_is_said(threads, gate):

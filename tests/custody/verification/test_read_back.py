@@ -152,6 +152,37 @@ def test_a_store_that_cannot_be_read_is_asked_later(
     assert window.problem is None
 
 
+def test_a_quota_is_nothing_that_a_series_has_done(ledger, stow, store, faults, window):
+    files = make_study(series=6, instances=1)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    first, *others = (series_of(content) for content in files)
+    faults(faults=[{"path": f"/{first.series_instance_uid}/", "method": "GET", "status": 429}])
+    destination = Destination("a", store, store, window, False, "Metadata")
+    reader = ReadBack(ledger, {"a": destination}, lambda: False, jitter=lambda: 1.0)
+    for other in others:
+        reader.confirm("a", [first])
+        reader.confirm("a", [other])
+    refused = next(row for row in rows(ledger) if row.series_instance_uid == first[1])
+    assert (refused.state, refused.attempts) == ("acknowledged", 0)
+    assert sorted(states(ledger)) == ["acknowledged"] + ["confirmed"] * 5
+    assert window.searches < 16
+
+
+def test_what_may_not_be_asked_for_is_left(ledger, stow, store, window):
+    files = make_study(series=3, instances=1)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    series = [series_of(content) for content in files]
+    destination = Destination("a", store, store, window, False, "Metadata")
+    reader = ReadBack(ledger, {"a": destination}, lambda: False)
+    assert reader.confirm("a", series, lambda one: one != series[1]) == 2
+    assert states(ledger) == ["confirmed", "acknowledged", "confirmed"]
+    assert rows(ledger)[1].next_attempt_at is None, "whoever asks later decides when"
+
+
 def test_a_worker_that_stops_reads_no_more(ledger, stow, read_back):
     file = make_instance()
     stow(file)

@@ -10,6 +10,9 @@ import pytest
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.gateway.retrieve import delivery, staging
 from tests.gateway.conftest import WORKSTATION, Running
+from tests.support.ledgers import clock, sqlite_ledger
+
+__all__ = ["clock", "sqlite_ledger"]
 
 QUICK = Backoff(0.01, 0.05)
 

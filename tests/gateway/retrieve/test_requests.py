@@ -8,7 +8,7 @@ from pynetdicom.dsutils import encode
 
 from orthanc_gcp.dicomweb.matching import key_of
 from orthanc_gcp.gateway.request import IdentifierError, Level
-from orthanc_gcp.gateway.retrieve.requests import SMALL, Fetch, fetches, read_keys, searched
+from orthanc_gcp.gateway.retrieve.requests import SMALL, Fetch, fetches, read_keys
 from orthanc_gcp.gateway.retrieve.sub_operations import Instance
 from tests.gateway.scu import keys
 
@@ -77,25 +77,6 @@ def test_a_level_that_a_model_does_not_have():
 
 def key(name, count):
     return key_of(name, "\\".join(f"1.2.{number + 1}" for number in range(count)))
-
-
-@pytest.mark.parametrize(
-    ("counts", "asked"),
-    [
-        ({"StudyInstanceUID": 1}, [{"StudyInstanceUID": 1}]),
-        ({"StudyInstanceUID": 5}, [{"StudyInstanceUID": 5}]),
-        ({"StudyInstanceUID": 250}, [{"StudyInstanceUID": n} for n in (100, 100, 50)]),
-        ({"SOPInstanceUID": 9, "SeriesInstanceUID": 1}, [{"SeriesInstanceUID": 1}]),
-        (
-            {"SOPInstanceUID": 8, "SeriesInstanceUID": 1},
-            [{"SOPInstanceUID": 8, "SeriesInstanceUID": 1}],
-        ),
-        ({"PatientID": 101}, [{"PatientID": 100}, {"PatientID": 1}]),
-    ],
-)
-def test_long_lists(counts, asked):
-    found = searched(tuple(key(name, count) for name, count in counts.items()))
-    assert [{one.name: len(one.values) for one in keys} for keys in found] == asked
 
 
 def instances(study, series, sizes):

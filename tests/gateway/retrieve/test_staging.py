@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -9,9 +10,10 @@ from pydicom.uid import generate_uid
 
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.gateway.retrieve import requests, staging
+from orthanc_gcp.gateway.retrieve.limits import Limits
 from tests.emulator.client import make_dicom, read
 from tests.gateway.retrieve.scp import EXPLICIT, IMPLICIT, SECONDARY, data_set_of, receiving
-from tests.gateway.scu import keys, move
+from tests.gateway.scu import MOVE, STUDY_ROOT, associate, keys, move
 
 STUDY, SERIES = generate_uid(), generate_uid()
 WANTED = keys("STUDY", StudyInstanceUID=STUDY)
@@ -43,9 +45,52 @@ def test_by_any_way(gateway, files, monkeypatch, together, large):
     if large:
         monkeypatch.setattr(staging, "LARGE", 5000)
     monkeypatch.setattr(staging, "MOST_STAGED", 2)
+    limits = Limits(requests=Counted(), bytes=Counted())
     with receiving(PLAIN) as received:
-        found, _, _ = move(gateway(received.port).port, WANTED)
+        running = gateway(received.port, limits=lambda *_: limits)
+        found, _, _ = move(running.port, WANTED)
         assert_all_came(received, found, files)
+    # All of it is held back by the account's caps; a large one that came with others comes anew.
+    requests_made = (1 if together else 0) + (8 if large or not together else 0)
+    assert limits.requests.units == requests_made
+    assert limits.bytes.units >= sum(map(len, files))
+
+
+class Counted:
+    """A limit that holds nothing back."""
+
+    def __init__(self):
+        self.units, self.lock = 0, threading.Lock()
+
+    def acquire(self, units=1):
+        with self.lock:
+            self.units += units
+
+    def for_one_request(self):
+        return self.acquire
+
+
+def test_what_waits_for_its_turn_ends_with_the_retrieval(gateway, files):
+    """A C-CANCEL, or the end of the association, ends the wait of a cap."""
+    ended = threading.Event()
+
+    class Slow(Counted):
+        def __init__(self, wait):
+            super().__init__()
+            self.wait = wait
+
+        def acquire(self, units=1):
+            if self.wait(60):
+                ended.set()
+
+    with receiving(PLAIN) as received:
+        running = gateway(received.port, limits=lambda _, wait: Limits(bytes=Slow(wait)))
+        association = associate(running.port)
+        answers = association.send_c_move(WANTED, "DEST", MOVE[STUDY_ROOT])
+        assert next(answers)[0].Status == 0xFF00
+        association.abort()
+        assert ended.wait(20)
+        assert not received.requests
 
 
 @pytest.mark.parametrize(

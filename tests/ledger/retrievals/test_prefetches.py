@@ -45,3 +45,35 @@ def test_one_that_waits(ledger, clock, back):
     assert due(ledger) == [("s", A)], "also after the clock was set back"
     (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
     assert (row.attempts, row.reason) == (3, "unavailable")
+
+
+def test_one_that_somebody_asks_for_comes_again(ledger, clock):
+    ledger.prefetches.add(ORTHANC, ["s"], [A])
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
+    ledger.prefetches.end(row, PrefetchState.SKIPPED, reason="no_rule", detail="none")
+    clock.now += 5
+    ledger.prefetches.demand(ORTHANC, ["s", "t", "t"], A)
+    ledger.prefetches.demand(ORTHANC, [], A)
+    assert due(ledger) == [("s", A), ("t", A)]
+    found = ledger.prefetches.due(ORTHANC, [A], 2)
+    assert {one.demanded_at for one in found} == {clock.now}
+    assert {(one.reason, one.detail, one.ended_at, one.attempts) for one in found} == {
+        (None, None, None, 0)
+    }
+    ledger.prefetches.end(row, PrefetchState.REQUESTED)
+    assert due(ledger) == [("s", A), ("t", A)], "what was looked for before is another"
+
+
+def test_one_that_is_searched_for_comes_again_after_a_while(ledger, clock):
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 9)
+    assert row.is_of_search
+    ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=2)
+    clock.now += 59
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    assert due(ledger) == []
+    clock.now += 2
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 9)
+    assert (row.state, row.studies, row.noticed_at) == ("waiting", None, clock.now)

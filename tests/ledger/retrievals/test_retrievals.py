@@ -8,6 +8,7 @@ from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import (
     Arrived,
+    Coming,
     Digests,
     Listed,
     Notified,
@@ -33,8 +34,8 @@ def uids(number, series="2"):
 
 
 def listed(ledger, retrieval, count, **more):
-    some = [Listed(uids(number, **more), 10) for number in range(count)]
-    return ledger.retrievals.add_listed(retrieval, some)
+    some = [(retrieval, Listed(uids(number, **more), 10)) for number in range(count)]
+    ledger.retrieval_rounds.add_listed(some)
 
 
 def settle(ledger, state, *rows, **more):
@@ -60,9 +61,8 @@ def test_what_is_wanted_is_wanted_once(ledger):
 
 def test_what_is_listed_twice_is_one(ledger):
     (one,) = begun(ledger)
-    assert listed(ledger, one, 3) == 3
-    assert listed(ledger, one, 4) == 1
-    assert ledger.retrievals.add_listed(one, []) == 0
+    for count in (3, 4, 0):
+        listed(ledger, one, count)
     assert ledger.retrievals.count(one) == 4
     assert ledger.retrievals.count(one, "2") == 4
     assert ledger.retrievals.count(one, "none") == 0
@@ -70,7 +70,7 @@ def test_what_is_listed_twice_is_one(ledger):
 
 def test_a_uid_that_cannot_be_asked_for_is_missing(ledger):
     (one,) = begun(ledger)
-    ledger.retrievals.add_listed(one, [Listed(("1", "2", "a/\0b"), 1, "has a slash")])
+    ledger.retrieval_rounds.add_listed([(one, Listed(("1", "2", "a/\0b"), 1, "has a slash"))])
     assert pending(ledger, one) == []
     assert not ledger.retrievals.end(one)
     (report,) = ledger.retrievals.report(A)
@@ -121,27 +121,11 @@ def test_a_reason_makes_it_incomplete(ledger):
     assert report.row.ended_at is not None
 
 
-def test_what_orthanc_has_and_has_no_more(ledger):
-    (one,) = begun(ledger)
-    listed(ledger, one, 3)
-    there = [Arrived(uids(number), f"o{number}", f"file{number}", 10) for number in (0, 1)]
-    other = Arrived(("9", "2", "3.2"), "o9", "file9", 10)
-    found = ledger.retrievals.recognize(one, [*there, other], 1)
-    assert sorted(row.uids for row in found) == [uids(0), uids(1)]
-    settle(ledger, RetrievedState.RECEIVED, *found)
-    assert ledger.retrievals.gone(one, 1) == []
-    assert ledger.retrievals.recognize(one, there[:1], 2) == []
-    assert [row.uids for row in ledger.retrievals.gone(one, 2)] == [uids(1)]
-
-
-def test_rounds_and_postponements(ledger, clock):
+def test_postponements(ledger, clock):
     (one,) = begun(ledger)
     ledger.retrievals.postpone(one, 2, 5.0, "forbidden", "no")
     (row,) = ledger.retrievals.open(ORTHANC)
     assert (row.attempts, row.next_attempt_at, row.detail) == (2, clock.now + 5, "no")
-    ledger.retrievals.listed(row, 1)
-    (row,) = ledger.retrievals.open(ORTHANC)
-    assert (row.state, row.rounds, row.attempts, row.next_attempt_at) == ("running", 1, 0, None)
 
 
 def test_all_of_one_is_given_up(ledger):
@@ -172,14 +156,15 @@ def test_where_it_came_from_is_a_store_and_no_account(engine, ledger, path):
     listed(ledger, one, 2)
     first, _ = pending(ledger, one)
     assert ledger.retrievals.origins(A, ["3.0", "3.1"]) == {}
-    ledger.retrievals.note_digests(first.id, Digests(77, "md5", "sha"), 1)
+    ledger.retrievals.note_digests([])
+    ledger.retrievals.note_digests([Coming(first.id, 1, Digests(77, "md5", "sha"))])
     found = ledger.retrievals.origins(A, ["3.0", "3.1"])
     assert {key: [origin.md5 for origin in own] for key, own in found.items()} == {uids(0): ["md5"]}
     assert pending(ledger, one)[0].attempts == 1
     ledger.arrivals.record([arrival("x", account="b")])
     assert bool(ledger.retrievals.origins("b", ["3.0"])) == (path == "store")
     settle(ledger, RetrievedState.RECEIVED, first)
-    ledger.retrievals.recognize(one, [Arrived(uids(0), "o", "file", 77)], 1)
+    ledger.retrieval_rounds.recognize([one], [Arrived(uids(0), "o", "file", 77)])
     (origin,) = ledger.retrievals.origins(A, ["3.0"])[uids(0)]
     assert origin.attachment_uuid == "file"
 
@@ -187,7 +172,7 @@ def test_where_it_came_from_is_a_store_and_no_account(engine, ledger, path):
 def test_digests_of_what_was_sent(ledger):
     ledger.arrivals.record([arrival("x", attachment_uuid="file")])
     (one,) = begun(ledger, Resource("study"))
-    ledger.retrievals.add_listed(one, [Listed(("study", "series", "1.x"), 1)])
+    ledger.retrieval_rounds.add_listed([(one, Listed(("study", "series", "1.x"), 1))])
     rows = pending(ledger, one)
     assert ledger.retrievals.stored_digests(A, rows) == {}
     claim(ledger)

@@ -53,7 +53,7 @@ def make(sqlite_ledger, tmp_path):
 
 def test_without_rules_only_what_is_asked_for_is_retrieved(make, sqlite_ledger):
     parts = make()
-    assert (parts.receivers, parts.prefetcher) == ((), None)
+    assert parts.receivers == ()
     parts.noticed(ORTHANC, ["study"])
     assert sqlite_ledger.prefetches.found("study") == []
     parts.stop()

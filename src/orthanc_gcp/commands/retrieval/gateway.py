@@ -44,6 +44,7 @@ def gateway(config: tuple[Path, ...], orthanc: str | None) -> None:
     """
     from orthanc_gcp.clock import SystemClock
     from orthanc_gcp.gateway.gateway import Gateway
+    from orthanc_gcp.worker.gateway.limits import limits_of
 
     if config == (Path("-"),):
         from orthanc_gcp.worker import supervised
@@ -57,7 +58,7 @@ def gateway(config: tuple[Path, ...], orthanc: str | None) -> None:
     for problem in settings.problems:
         _log.log(logging.ERROR if problem.error else logging.WARNING, "%s", problem)
     try:
-        running = Gateway(settings, SystemClock(), _orthanc(settings, orthanc))
+        running = Gateway(settings, SystemClock(), _orthanc(settings, orthanc), limits_of)
     except ConfigurationError as error:
         fail(str(error))
     stop_on_signals(running.stop, _STOP_WITHIN)

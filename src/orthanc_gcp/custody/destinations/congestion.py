@@ -34,9 +34,12 @@ QUICK, SLOW = 1.5, 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 _BACKOFF = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 LONGEST_QUOTA_PAUSE = 8.0
-_QUOTA_BACKOFF = Backoff(2 * FIRST_PAUSE, LONGEST_QUOTA_PAUSE)
+_QUOTA_BACKOFF = Backoff(FIRST_PAUSE, LONGEST_QUOTA_PAUSE)
 """One request asks each time, and quotas are those of a minute."""
 TOO_MANY_REQUESTS = 429
+ASKS_FOR_LESS = (TOO_MANY_REQUESTS, 503)
+ROUNDS_LENT = 50
+"""So many searches run on each connection before one more is lent, after one was refused."""
 SENDING, READING = "sending", "reading"
 OUTAGE = 3
 """Failures in a row after which only one request at a time asks whether the store is back."""
@@ -95,6 +98,7 @@ class CongestionWindow:
         self._pace = Pace(clock)
         self._bytes_per_second = self._instances_per_second = 0.0
         self._reading_fails = False
+        self._searches, self._searched_in_vain_at = 2.0 * max_requests, float("-inf")
         self._resume = 0.0
         self.batch_bytes = FIRST
         self.batch_instances = FIRST_INSTANCES
@@ -108,6 +112,12 @@ class CongestionWindow:
             if self._clock.now() < self._resume:
                 return 0
             return 1 if self._failures >= OUTAGE else int(self._window)
+
+    @property
+    def searches(self) -> int:
+        """How many requests that read back may run at once, whatever the connections allow."""
+        with self._lock:
+            return int(self._searches)
 
     @property
     def now(self) -> float:
@@ -158,6 +168,9 @@ class CongestionWindow:
         """What the store has was read, by requests that began at a time of the clock."""
         self._outage.ended(by=READING, began=began)
         with self._lock:
+            lent = self._searches >= self.max_requests
+            more = 1 / self._searches / (ROUNDS_LENT if lent else 1)
+            self._searches = min(2.0 * self.max_requests, self._searches + more)
             if self._reading_fails and not self._outage.active:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
@@ -235,11 +248,19 @@ class CongestionWindow:
         """What the next request may carry, of so many that run at once."""
         return int(min(self.batch_bytes, self._pace.most_bytes(connections)))
 
-    def read_failed(self, error: StoreError, *, suspect: bool = False) -> float:
+    def read_failed(
+        self, error: StoreError, began: float | None = None, *, suspect: bool = False
+    ) -> float:
         """What the store has could not be read; the seconds until the next request.
+
+        Fewer run at once where the store asks for less: none on connections that are lent, then
+        half as many.
 
         Parameters
         ----------
+        began
+            When the request did, by the clock: of those that ran at once, the first counts. None
+            for just now.
         suspect
             It may be for what was asked for: nothing else is held up.
         """
@@ -248,7 +269,14 @@ class CongestionWindow:
             if suspect:
                 self.problem = str(error)
                 return 0.0
-            return self._back_off(error, READING, None)
+            now = self._clock.now()
+            is_new = began is None or began >= self._searched_in_vain_at
+            if error.status in ASKS_FOR_LESS and is_new:
+                self._searched_in_vain_at = now
+                # First those that are lent: without them it may have been within the quota.
+                is_lent = self._searches > self.max_requests
+                self._searches = self.max_requests if is_lent else max(1.0, self._searches / 2)
+            return self._back_off(error, READING, error.retry_after)
 
     def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:
         """A request was not answered as it should; the seconds until the next.

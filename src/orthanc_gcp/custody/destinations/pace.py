@@ -94,10 +94,11 @@ class Pace:
         progress
             Says how many bytes of these were sent already, as far as that is known.
         """
+        sent = progress() if self._unrated else 0.0  # it may wait for who waits for this lock
         with self._lock:
             now = self._clock.now()
             if self._unrated:
-                self._learn(progress())
+                self._learn(sent)
             if self._draining and (not in_flight or now - self._refused_at > LONGEST_DRAIN):
                 self._draining, self._probing, self._probe_at = False, True, float("-inf")
             if self._draining:
@@ -108,8 +109,14 @@ class Pace:
             return max(0.0, self._next - now) if self._rate_at(now) else 0.0
 
     def most_bytes(self, connections: int) -> float:
-        """What one request may carry, of so many that run at once; infinite without a limit."""
+        """What one request may carry, of so many that run at once; infinite without a limit.
+
+        The first that asks alone carries little: the others wait for its answer. Later ones would
+        be let in sooner than there is room for all.
+        """
         with self._lock:
+            if (self._draining or self._probing) and self._rise != LATER_RISE:
+                return SMALLEST
             rate = self._rate_at(self._clock.now())
             if not rate:
                 return float("inf")

@@ -9,12 +9,11 @@ however many workers send.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 from orthanc_gcp.configuration import Account, BackfillOptions
-from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["RateLimit", "backfill_byte_limit", "byte_limit", "request_limit"]
+__all__ = ["Bookings", "RateLimit", "backfill_byte_limit", "byte_limit", "request_limit"]
 
 Wait = Callable[[float], bool]
 """Sleeps for some seconds; True says that the worker stops."""
@@ -23,6 +22,24 @@ _BURST_SECONDS = 0.25
 """Seconds of the rate that one request takes at once: it asks the database four times a second."""
 _LONGEST_DEBT_SECONDS = 60.0
 """So far ahead of the clock the booked time may be; beyond, the clock was set back."""
+
+
+class _KeyValues(Protocol):
+    def change(
+        self, name: str, kind: type[float], change: Callable[[float | None], float | None]
+    ) -> float | None:
+        """Set what becomes of what was there; changes come one after another."""
+
+
+class Bookings(Protocol):
+    """Until when each limit is used up, such as a ledger has it."""
+
+    @property
+    def key_values(self) -> _KeyValues:
+        """Where it stands, by name."""
+
+    def now(self) -> float:
+        """The time by which it is said, in seconds."""
 
 
 class RateLimit:
@@ -36,8 +53,9 @@ class RateLimit:
         Units a second.
     """
 
-    def __init__(self, ledger: Ledger, name: str, rate: float, wait: Wait) -> None:
-        self._ledger, self._name, self._rate, self._wait = ledger, f"rate_limit:{name}", rate, wait
+    def __init__(self, bookings: Bookings, name: str, rate: float, wait: Wait) -> None:
+        self._bookings, self._name = bookings, f"rate_limit:{name}"
+        self._rate, self._wait = rate, wait
 
     @property
     def rate(self) -> float:
@@ -72,34 +90,34 @@ class RateLimit:
 
     def _reserve(self, units: float) -> float:
         """Book units after all that are booked already; the seconds until their turn."""
-        now = self._ledger.now()
+        now = self._bookings.now()
         start = now
 
-        def book(booked_until: Any) -> float:
+        def book(booked_until: float | None) -> float:
             nonlocal start
             # A clock that was set back must not make anybody wait for the old time.
-            start = max(now, min(float(booked_until or 0), now + _LONGEST_DEBT_SECONDS))
+            start = max(now, min(booked_until or 0.0, now + _LONGEST_DEBT_SECONDS))
             return start + units / self._rate
 
-        self._ledger.key_values.change(self._name, float, book)
+        self._bookings.key_values.change(self._name, float, book)
         return start - now
 
 
-def request_limit(account: Account, ledger: Ledger, wait: Wait) -> RateLimit | None:
+def request_limit(account: Account, bookings: Bookings, wait: Wait) -> RateLimit | None:
     """On an account's requests: option ``MaxRequestsPerMinute``."""
     rate = account.max_requests_per_minute
-    return RateLimit(ledger, f"{account.name}:requests", rate / 60, wait) if rate else None
+    return RateLimit(bookings, f"{account.name}:requests", rate / 60, wait) if rate else None
 
 
-def byte_limit(account: Account, ledger: Ledger, wait: Wait) -> RateLimit | None:
+def byte_limit(account: Account, bookings: Bookings, wait: Wait) -> RateLimit | None:
     """On the bytes that are sent to an account: its option ``MaxBytesPerSecond``."""
     rate = account.max_bytes_per_second
-    return RateLimit(ledger, f"{account.name}:bytes", rate, wait) if rate else None
+    return RateLimit(bookings, f"{account.name}:bytes", rate, wait) if rate else None
 
 
 def backfill_byte_limit(
-    options: BackfillOptions | None, ledger: Ledger, wait: Wait
+    options: BackfillOptions | None, bookings: Bookings, wait: Wait
 ) -> RateLimit | None:
     """On the bytes that backfills send to all accounts: ``MaxBytesPerSecond`` of ``Backfill``."""
     rate = options.max_bytes_per_second if options else None
-    return RateLimit(ledger, "backfill:bytes", rate, wait) if rate else None
+    return RateLimit(bookings, "backfill:bytes", rate, wait) if rate else None

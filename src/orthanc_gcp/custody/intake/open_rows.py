@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["OPEN", "close_rows", "open_rows", "withdraw"]
@@ -70,17 +71,20 @@ def withdraw(
 ) -> int:
     """Send nothing of these rows, as far as they are still in such states; how many are withdrawn.
 
+    Older versions of their instances, which were not sent because of them, wait again.
+
     Parameters
     ----------
     words, kind
         Why, for people; what the event is called.
     """
-    of = transfers.c
+    of, now = transfers.c, ledger.now()
     mine = sql.select(of.id).where(of.id.in_(rows), of.state.in_(states)).with_for_update()
     still = connection.scalars(mine).all()
     values = {**UNSENT, "state": State.WITHDRAWN, "reason": TransferReason.CLOSED, "detail": words}
     connection.execute(
         transfers.update().where(of.id.in_(still)).values(**values, held_for_orthanc_id=None)
     )
-    add_for(connection, ledger.now(), still, kind)
+    add_for(connection, now, still, kind)
+    reopen_versions(connection, now, still)
     return len(still)

@@ -1,4 +1,4 @@
-"""Who works on a ledger just now: the Orthancs that are followed, the workers, the backfills."""
+"""Who works on a ledger just now: Orthancs that are followed, workers, backfills."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.open_transfers import OpenTransfers, open_transfers
 from orthanc_gcp.custody.reporting.backfill_progress import running
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.workers import alive_workers
 
 __all__ = ["Activity", "index_as_json", "senders"]
 
@@ -64,11 +66,33 @@ class Activity:
                 self._fresh = min(FRESH, SHARE * (self._read_at - began))
             return self._read
 
+    def steer_backfill(self, index: str, *, paused: bool) -> None:
+        """Have a backfill send nothing for now, or go on.
+
+        Raises
+        ------
+        KeyError
+            None of this index runs.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        studies = BackfillStudies(self._ledger, index, self._accounts)
+        run = studies.run
+        if run is None or run.ended is not None:
+            raise KeyError(index)
+        if paused:
+            studies.pause()
+        else:
+            studies.resume()
+        with self._lock:
+            self._read_at = float("-inf")
+
     def _all(self) -> dict[str, Any]:
         now = self._clock.utc().astimezone()
         backfills = running(self._ledger, self._accounts, self._options, now)
         return {
             "Orthancs": list(map(index_as_json, open_transfers(self._ledger))),
+            "Workers": alive_workers(self._ledger.engine),
             "Senders": senders(self._ledger),
             "Backfills": [{"Index": index, **one.as_json()} for index, one in backfills.items()],
         }

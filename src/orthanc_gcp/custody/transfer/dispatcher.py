@@ -14,8 +14,9 @@ from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Amount, Transfer
+from orthanc_gcp.ledger.rows import Amount, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority
+from orthanc_gcp.ledger.workers import has_several
 
 __all__ = ["Dispatcher"]
 
@@ -28,7 +29,7 @@ BACKFILL_LASTS = 2.0
 URGENT_IN_A_ROW = 8
 """So many batches of live instances may be started before one of what is less urgent goes first."""
 OTHERS_EVERY = 2.0
-"""Seconds between two questions whether anything of another Orthanc waits."""
+"""Seconds between two questions whether anything of another Orthanc waits, or others send."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
 
@@ -82,6 +83,7 @@ class Dispatcher:
         self._source, self._give_up_after = source, give_up_after
         self._backfill_rate, self._lock = backfill_rate, threading.Lock()
         self._due_at = self._abandoned_at = self._gave_up_at = float("-inf")
+        self._counted_at = float("-inf")
         self._ahead = float("inf")
         self._urgent: Counter[str] = Counter()  # account -> live batches in a row
         self._was_alone: set[str] = set()  # accounts whose last batch was sent alone
@@ -117,10 +119,12 @@ class Dispatcher:
         if now - self._abandoned_at > ABANDONED_EVERY:
             self._abandoned_at = now
             self._requeue_abandoned()
+        if now - self._counted_at > OTHERS_EVERY:
+            self._counted_at = now
+            self._threads.lend(lends=not has_several(self._ledger.engine))
         started = False
         for destination in self._destinations.values():
-            if due:
-                self._start_due(destination)
+            self._threads.read_back(destination.account, self._due(destination) if due else [])
             started |= self._start_allowed(destination)
         if now - self._gave_up_at > GIVE_UP_EVERY:
             self._gave_up_at = now
@@ -205,7 +209,8 @@ class Dispatcher:
             under_way = [one for one in self._under_way.values() if one.account == account]
             return sum(one.holds.size_bytes for one in under_way) - left
 
-        return in_flight < here and congestion.may_begin(in_flight, sent)
+        is_free = in_flight < here and self._threads.free(account) > 0
+        return is_free and congestion.may_begin(in_flight, sent)
 
     def _limits(
         self, destination: Destination, priorities: Collection[Priority], here: int, size: int
@@ -316,17 +321,16 @@ class Dispatcher:
             self._alone = {batch: of for batch, of in self._alone.items() if batch in active}
         return sum(of == account for of in self._alone.values())
 
-    def _start_due(self, destination: Destination) -> None:
-        """Queue what is to be tried again by now, and read back what is due."""
+    def _due(self, destination: Destination) -> list[Series]:
+        """Queue what is to be tried again by now; what is to be read back."""
         if destination.congestion.delay:
-            return
+            return []
         account = destination.account
         self._ledger.queue.requeue_due(account)
-        busy = self._threads.reading(account)
-        room = MOST_READING - len(busy)
-        series = self._ledger.confirmations.due(account, room, busy) if room > 0 else []
-        if series:
-            self._threads.read_back(account, series)
+        room = MOST_READING - self._threads.due(account)
+        if room <= 0:
+            return []
+        return self._ledger.confirmations.due(account, room, self._threads.reading(account))
 
     def _notice_clock_set_back(self, now: float) -> None:
         """When the wall clock was set back, nothing is to wait until it is the old time again.

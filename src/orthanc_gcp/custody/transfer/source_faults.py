@@ -153,6 +153,24 @@ class SourceFaults:
             attempts=attempts,
         )
 
+    def overwritten(self, transfers: Sequence[Transfer]) -> set[int]:
+        """Those of some rows that were sent again, of which other bytes may have been sent before.
+
+        Orthanc gives an instance the file that it has now, also before anybody has read there that
+        it was overwritten. It is the file of the row for certain while Orthanc has that one still.
+        """
+        names = list({row.orthanc_id for row in transfers})
+        try:
+            described, _ = self._orthanc.describe_each(names)
+        except OrthancError:
+            described = []
+        files = {one.orthanc_id: one.attachment_uuid for one in described}
+        return {
+            row.id
+            for row in transfers
+            if not row.attachment_uuid or files.get(row.orthanc_id) != row.attachment_uuid
+        }
+
     # -- UIDs -----------------------------------------------------------------------------------
 
     def all_misnamed(self, transfers: Sequence[Transfer]) -> list[Outcome]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -34,8 +34,64 @@ MOST_TOGETHER = 10
 SECONDS_EACH = 0.2
 """How long a series is thought to take before one was read back (Google's "DICOM best practices":
 0.2 to 0.33 s a request)."""
+LENT_FOR = 1.0
+"""Seconds that a series may take, and connections that send are lent: they are soon given back."""
 MOMENT = 0.1
 """Seconds of reading back that are not divided among threads."""
+
+
+@dataclass
+class _Reading:
+    """What of one account is read back, and is to be.
+
+    Attributes
+    ----------
+    sent, due
+        Series that wait: for they were sent just now, or as the ledger has it.
+    asked
+        Those that are being read back.
+    threads
+        How many read back, or are about to.
+    is_turn_of_due
+        Whether one that is due comes next, where both wait.
+    seconds_each
+        How long a series takes.
+    pool
+        Their threads; None while nothing is read back: none of them is there then.
+    """
+
+    sent: dict[Series, None] = field(default_factory=dict)
+    due: dict[Series, None] = field(default_factory=dict)
+    asked: set[Series] = field(default_factory=set)
+    threads: int = 0
+    is_turn_of_due: bool = False
+    seconds_each: float = SECONDS_EACH
+    pool: Executor | None = None
+
+    def next(self) -> list[Series]:
+        """What one thread reads back next.
+
+        Of what was sent, the less, the fewer there are for all threads. One that is due by itself:
+        if the store is slow to answer for it, it holds up no other.
+        """
+        self.is_turn_of_due = not self.is_turn_of_due
+        waiting, most = self.sent, max(1, len(self.sent) // self.threads)
+        if self.due and (self.is_turn_of_due or not self.sent):
+            waiting, most = self.due, 1
+        # What is being read back waits until that has ended: more of it was sent meanwhile.
+        free = (one for one in waiting if one not in self.asked)
+        series = list(islice(free, min(most, MOST_TOGETHER)))
+        for one in series:
+            del waiting[one]
+        self.asked.update(series)
+        return series
+
+    def wanted(self, allowed: int, least: int) -> int:
+        """How many threads more have something to do for a moment, or at least so many."""
+        waiting = len(self.sent)
+        busy = min(waiting, ceil(waiting * self.seconds_each / MOMENT))
+        more = max(busy - self.threads, min(least, waiting), 0)
+        return max(0, min(more + len(self.due), allowed - self.threads))
 
 
 class TransferThreads:
@@ -44,9 +100,13 @@ class TransferThreads:
     Parameters
     ----------
     connections
-        Account -> the most requests at once: so many threads send, and as many read back.
-    on_sent
-        Called when a batch was sent, whatever came of it.
+        Account -> the most requests that send at once: so many threads do.
+    searches
+        Says how many series of an account may be read back at once, where so many of the
+        connections that send are lent.
+    on_free
+        Called when a connection that sends is free again: its batch was sent, whatever came of it,
+        or it was lent.
     pool
         Makes one of so many threads, whose names begin so.
     """
@@ -56,55 +116,71 @@ class TransferThreads:
         sender: Sender,
         read_back: ReadBack,
         connections: Mapping[str, int],
-        on_sent: Callable[[], None],
+        searches: Callable[[str, int], int],
+        on_free: Callable[[], None],
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
     ) -> None:
-        self._sender, self._read_back, self._on_sent = sender, read_back, on_sent
-        self._senders, self._readers = (
-            {account: pool(most, f"{name}-{account}") for account, most in connections.items()}
-            for name in ("gcp-send", "gcp-read-back")
-        )
+        self._sender, self._read_back, self._on_free = sender, read_back, on_free
+        self._connections, self._searches, self._pool = connections, searches, pool
+        self._senders = {
+            account: pool(most, f"gcp-send-{account}") for account, most in connections.items()
+        }
         self._changed = threading.Condition()
         self._sending: dict[str, str] = {}  # batch -> account
-        self._reading: set[tuple[str, Series]] = set()  # series that were due
-        # Account -> series that were sent and wait to be read back, and how many threads do so.
-        self._unread: dict[str, dict[Series, None]] = {account: {} for account in connections}
-        self._confirming: Counter[str] = Counter()
-        self._most_confirming = dict(connections)
-        self._seconds_each = dict.fromkeys(connections, SECONDS_EACH)
+        self._readings = {account: _Reading() for account in connections}
         self._tasks = 0
+        self._lends = self._stopped = False
 
     def sending(self, account: str) -> int:
         """How many batches of an account this worker is sending."""
         with self._changed:
             return sum(of == account for of in self._sending.values())
 
-    def reading(self, account: str) -> list[Series]:
-        """The series of an account that were due, and are being read back."""
+    def free(self, account: str) -> int:
+        """How many more batches of an account may be sent, for those of its connections lent."""
+        most = self._connections[account]
         with self._changed:
-            return [series for of, series in self._reading if of == account]
+            lent = max(0, self._readings[account].threads - most)
+            return most - lent - self.sending(account)
+
+    def due(self, account: str) -> int:
+        """How many series of an account are due, and wait to be read back."""
+        with self._changed:
+            return len(self._readings[account].due)
+
+    def reading(self, account: str) -> list[Series]:
+        """These series, and those that are being read back."""
+        reading = self._readings[account]
+        with self._changed:
+            return [*reading.due, *reading.asked]
 
     def active(self) -> set[str]:
         """The batches that this worker is sending."""
         with self._changed:
             return set(self._sending)
 
+    def lend(self, *, lends: bool) -> None:
+        """Whether connections that send nothing may read back: not where others may send."""
+        self._lends = lends
+
     def send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
         """Send a claimed batch, then read back its series."""
         with self._changed:
             self._sending[batch] = account
-        self._submit(self._senders, account, partial(self._send, account, batch, transfers))
+        self._submit(self._senders[account], partial(self._send, account, batch, transfers))
 
-    def read_back(self, account: str, series: Sequence[Series]) -> None:
+    def read_back(self, account: str, series: Sequence[Series] = ()) -> None:
         """Read back some series that are due, but for those of which that is being done.
 
-        Each by itself: one that the store is slow to answer for holds up no other.
+        And go on with what has waited while nothing might be asked for.
         """
+        reading = self._readings[account]
         with self._changed:
-            fresh = [one for one in series if (account, one) not in self._reading]
-            self._reading.update((account, one) for one in fresh)
-        for one in fresh:
-            self._submit(self._readers, account, partial(self._confirm_due, account, one))
+            for one in series:
+                if one not in reading.asked:
+                    reading.due[one] = None
+                    reading.sent.pop(one, None)
+        self._start_reading(account)
 
     def rest(self, seconds: float) -> bool:
         """Wait some seconds for what runs; whether nothing does any more."""
@@ -113,15 +189,16 @@ class TransferThreads:
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
-        for pool in (*self._senders.values(), *self._readers.values()):
+        with self._changed:
+            self._stopped = True
+            readers = [one.pool for one in self._readings.values() if one.pool is not None]
+        for pool in (*self._senders.values(), *readers):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(
-        self, pools: Mapping[str, Executor], account: str, task: Callable[[], None]
-    ) -> None:
+    def _submit(self, pool: Executor, task: Callable[[], None]) -> None:
         with self._changed:
             self._tasks += 1
-        pools[account].submit(self._counted, task)
+        pool.submit(self._counted, task)
 
     def _counted(self, task: Callable[[], None]) -> None:
         try:
@@ -141,7 +218,7 @@ class TransferThreads:
         finally:
             with self._changed:
                 del self._sending[batch]
-            self._on_sent()
+            self._on_free()
         self._queue(account, series)
         self._start_reading(account)
 
@@ -151,58 +228,83 @@ class TransferThreads:
         One that waits already is read back once. What there is no room for is due in the ledger a
         little later.
         """
+        reading = self._readings[account]
         with self._changed:
-            unread = self._unread[account]
-            unread.update(dict.fromkeys(series[: max(0, MOST_UNREAD - len(unread))]))
+            fresh = [one for one in series if one not in reading.due]
+            room = max(0, MOST_UNREAD - len(reading.sent))
+            reading.sent.update(dict.fromkeys(fresh[:room]))
 
-    def _start_reading(self, account: str) -> None:
+    # -- Reading back -----------------------------------------------------------------------------
+
+    def _allowed(self, account: str) -> int:
+        """How many threads may read back an account now."""
+        if self._stopped:
+            return 0
+        # One that is idle stays so: what arrives does not wait until another is given back.
+        idle = self._connections[account] - self.sending(account) - 1
+        is_quick = self._readings[account].seconds_each < LENT_FOR
+        return self._searches(account, max(0, idle) if self._lends and is_quick else 0)
+
+    def _start_reading(self, account: str, least: int = 0) -> None:
         """Let as many threads read back as have something to do for a moment."""
+        reading = self._readings[account]
         with self._changed:
-            waiting = len(self._unread[account])
-            wanted = min(waiting, ceil(waiting * self._seconds_each[account] / MOMENT))
-            more = min(wanted, self._most_confirming[account]) - self._confirming[account]
-            self._confirming[account] += max(0, more)
-        for _ in range(more):
-            self._submit(self._readers, account, partial(self._confirm_sent, account))
+            if not reading.sent and not reading.due:
+                return
+            for _ in range(reading.wanted(self._allowed(account), least)):
+                if reading.pool is None:
+                    most = 2 * self._connections[account]
+                    reading.pool = self._pool(most, f"gcp-read-back-{account}")
+                reading.threads += 1
+                self._submit(reading.pool, partial(self._read, account))
 
-    def _confirm_sent(self, account: str) -> None:
-        while series := self._next_unread(account):
-            began = monotonic()
-            if asked := self._confirm(account, series):
-                self._learn(account, (monotonic() - began) / asked)
-            self._start_reading(account)
-
-    def _learn(self, account: str, seconds: float) -> None:
-        """How long a series takes."""
+    def _read(self, account: str) -> None:
+        """Read back what comes next; whether there is more is another turn of the same thread."""
+        reading = self._readings[account]
         with self._changed:
-            self._seconds_each[account] = (self._seconds_each[account] + seconds) / 2
-
-    def _next_unread(self, account: str) -> list[Series]:
-        """What one thread reads back next: the less, the fewer there are for all of them."""
-        with self._changed:
-            unread = self._unread[account]
-            share = max(1, len(unread) // self._confirming[account])
-            series = list(islice(unread, min(share, MOST_TOGETHER)))
-            for one in series:
-                del unread[one]
-            self._confirming[account] -= not series
-            return series
-
-    def _confirm_due(self, account: str, series: Series) -> None:
+            series = reading.next() if self._may_ask(account) else []
         try:
-            self._confirm(account, [series])
+            if series:
+                self._confirm(account, reading, series)
         finally:
             with self._changed:
-                self._reading.discard((account, series))
+                reading.asked.difference_update(series)
+                gives_way = not self._may_ask(account)
+                reading.threads -= 1
+                if series:  # otherwise whoever asks for what waits goes on with it
+                    self._start_reading(account, least=1)
+                if not reading.threads and reading.pool is not None:
+                    reading.pool.shutdown(wait=False)
+                    reading.pool = None
+            if gives_way:
+                self._on_free()
 
-    def _confirm(self, account: str, series: list[Series]) -> int:
-        """For how many series the store was asked."""
+    def _may_ask(self, account: str) -> bool:
+        """Whether one of those that read back may ask for another series."""
+        with self._changed:
+            return self._readings[account].threads <= self._allowed(account)
+
+    def _confirm(self, account: str, reading: _Reading, series: list[Series]) -> None:
+        """Read back some series; those that may not be asked for any more wait again."""
+        left: dict[Series, None] = {}
+
+        def may_ask(one: Series) -> bool:
+            if not self._may_ask(account):
+                left[one] = None
+            return one not in left
+
+        began = monotonic()
         try:
-            return self._read_back.confirm(account, series)
+            asked = self._read_back.confirm(account, series, may_ask)
         except Exception as error:
             words = _short(error)
             _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
-            return 0
+            return
+        with self._changed:
+            reading.sent.update(left)
+            if asked:
+                each = (monotonic() - began) / asked
+                reading.seconds_each = (reading.seconds_each + each) / 2
 
 
 def _level(error: Exception) -> int:

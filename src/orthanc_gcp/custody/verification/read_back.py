@@ -122,10 +122,20 @@ class ReadBack:
         self._ledger, self._destinations = ledger, destinations
         self._stopping, self._jitter = stopping, jitter
 
-    def confirm(self, account: str, series: Sequence[Series]) -> int:
+    def confirm(
+        self,
+        account: str,
+        series: Sequence[Series],
+        may_ask: Callable[[Series], bool] = lambda _series: True,
+    ) -> int:
         """Confirm what the store has of these series, once nothing of them is on its way.
 
         What cannot be read is asked for again later, all of it where the store is at fault.
+
+        Parameters
+        ----------
+        may_ask
+            Called before the store is asked for a series: whether it may be.
 
         Returns
         -------
@@ -148,6 +158,8 @@ class ReadBack:
         for number, (one, known) in enumerate(readable.items(), 1):
             if self._stopping():
                 break
+            if not may_ask(one):
+                continue
             rows = confirmations.acknowledged(account, one) if known is None else known
             began = self._ledger.now()
             reading, goes_on = self._read(destination, one, self._askable(rows))
@@ -219,12 +231,12 @@ class ReadBack:
         verdict = destination.reading.failed(
             series, asked, destination.congestion.now, otherwise=_presumed(error)
         )
-        shared = verdict.blame is Blame.DESTINATION
+        shared = verdict.blame is Blame.DESTINATION or error.status in _OF_ALL
         wait = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
         if shared:
-            wait = destination.congestion.read_failed(error)
+            wait = destination.congestion.read_failed(error, asked)
         elif verdict.blame is Blame.UNKNOWN and error.status not in _REFUSALS:
-            destination.congestion.read_failed(error, suspect=True)
+            destination.congestion.read_failed(error, asked, suspect=True)
         due = self._ledger.now() + wait
         detail = f"it cannot be read back: {error}"
         most = _most_readings(verdict, error)
@@ -233,7 +245,7 @@ class ReadBack:
         ]
         outcomes = [_quarantined(row, error.reason, detail) for row in hopeless]
         self._ledger.confirmations.settle(outcomes)
-        counted = verdict.blame in (Blame.SUBJECT, Blame.UNKNOWN)
+        counted = not shared and verdict.blame in (Blame.SUBJECT, Blame.UNKNOWN)
         for rows, counts in (reading.failed, counted), (reading.unread, False):
             self._ledger.confirmations.postpone(
                 [row.id for row in rows], due, reason=error.reason, detail=detail, counts=counts
@@ -311,7 +323,7 @@ def _presumed(error: StoreError) -> Blame:
 
 def _most_readings(verdict: Verdict, error: StoreError) -> float:
     """How often an instance may fail to be read back."""
-    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL):
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL) or error.status in _OF_ALL:
         return float("inf")
     refused = error.status in _REFUSALS
     if verdict.blame is Blame.SUBJECT:

@@ -8,13 +8,19 @@ each image. DCMTK, which Orthanc stands on, does so unless ``TCP_NODELAY`` is in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from ssl import SSLContext
 
 from orthanc_gcp.configuration import Modality, Settings
-from orthanc_gcp.doctor.dimse.echo import Caller, EchoError, Times, echo
+from orthanc_gcp.doctor.dimse.scu import Peer, ScuError, Times, echo, store
 from orthanc_gcp.doctor.findings import Finding, Result
+from orthanc_gcp.doctor.round_trip import instance
+from orthanc_gcp.errors import ConfigurationError
+from orthanc_gcp.gateway.tls import client_context
 
 __all__ = ["check_modalities"]
 
@@ -30,32 +36,67 @@ _UNREACHED = (
     "start it, or correct its AET, Host and Port in DicomModalities; it may have to be given "
     "Orthanc's AE title, too"
 )
+_OPTIONS = "correct the DicomTls options: this Orthanc cannot connect to it either"
 
 
-def check_modalities(settings: Settings) -> Iterator[Finding]:
-    """Check each entry of ``DicomModalities``; raises nothing."""
+@dataclass(frozen=True)
+class _Tls:
+    """What connections by TLS are secured with, or why there is nothing."""
+
+    context: SSLContext | None = None
+    problem: str = ""
+
+
+def check_modalities(settings: Settings, store_to: Collection[str] = ()) -> Iterator[Finding]:
+    """Check each entry of ``DicomModalities``; raises nothing.
+
+    Parameters
+    ----------
+    store_to
+        The AE titles of those where a tiny instance is stored, too: it stays there.
+    """
+    modalities = settings.orthanc.dicom_modalities
+    tls = _tls(settings) if any(one.use_dicom_tls for one in modalities) else _Tls()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(partial(_check, settings), settings.orthanc.dicom_modalities)
+        for found in pool.map(partial(_check, settings, tls, store_to), modalities):
+            yield from found
 
 
-def _check(settings: Settings, modality: Modality) -> Finding:
-    title = f"modality {modality.aet}"
-    if modality.use_dicom_tls:
-        return Finding(title, Result.SKIPPED, "it is connected to by TLS, which is not tried here")
-    calling = modality.local_aet or settings.orthanc.dicom_aet
-    place = f"{modality.host}:{modality.port}"
+def _tls(settings: Settings) -> _Tls:
     try:
-        times = echo(Caller(calling, modality.aet), modality.host, modality.port, within=_WITHIN)
-    except EchoError as error:
-        return Finding(title, Result.WARNING, f"no C-ECHO at {place}: {error}", _UNREACHED)
-    return _judged(title, place, times)
+        return _Tls(client_context(settings))
+    except ConfigurationError as error:
+        return _Tls(problem=str(error))
 
 
-def _judged(title: str, place: str, times: Times) -> Finding:
+def _check(
+    settings: Settings, tls: _Tls, store_to: Collection[str], modality: Modality
+) -> list[Finding]:
+    title = f"modality {modality.aet}"
+    if modality.use_dicom_tls and tls.context is None:
+        return [Finding(title, Result.WARNING, f"no TLS: {tls.problem}", _OPTIONS)]
+    calling = modality.local_aet or settings.orthanc.dicom_aet
+    context = tls.context if modality.use_dicom_tls else None
+    peer = Peer(calling, modality.aet, modality.host, modality.port, _WITHIN, context)
+    found = [_timed(title, "C-ECHO", peer, echo)]
+    if modality.aet in store_to:
+        file = instance(*(f"2.25.{uuid.uuid4().int}" for _ in range(3)))
+        storing = partial(store, file=file)
+        found.append(_timed(f"{title}, C-STORE", "C-STORE", peer, storing))
+    return found
+
+
+def _timed(title: str, service: str, peer: Peer, ask: Callable[[Peer], Times]) -> Finding:
+    place = f"{peer.host}:{peer.port}{' by TLS' if peer.tls else ''}"
+    try:
+        times = ask(peer)
+    except ScuError as error:
+        cause, remedy = f"no {service} at {place}: {error}", error.remedy or _UNREACHED
+        return Finding(title, Result.WARNING, cause, remedy)
     if times.at_once is None or times.delayed - times.at_once < STALL:
-        return Finding(title, Result.PASSED, f"C-ECHO at {place} in {_ms(times.delayed)}")
+        return Finding(title, Result.PASSED, f"{service} at {place} in {_ms(times.delayed)}")
     cause = (
-        f"C-ECHO at {place} takes {_ms(times.delayed)} where {_ms(times.at_once)} would do: it "
+        f"{service} at {place} takes {_ms(times.delayed)} where {_ms(times.at_once)} would do: it "
         "waits for TCP's delayed acknowledgement, once for each image that is sent there"
     )
     return Finding(title, Result.WARNING, cause, _REMEDY)

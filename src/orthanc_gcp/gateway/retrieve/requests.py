@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb import query as store_query
 from orthanc_gcp.dicomweb.matching import Key, is_wild
 from orthanc_gcp.dicomweb.query import Query, QueryResult
+from orthanc_gcp.dicomweb.readable import SearchableStore
 from orthanc_gcp.dicomweb.search import SIZE_FIELDS, estimated_size, found_uids
 from orthanc_gcp.gateway.answer import values_of
 from orthanc_gcp.gateway.request import IdentifierError, Level, read_request
 from orthanc_gcp.gateway.retrieve.sub_operations import Instance
 
-__all__ = ["Fetch", "fetches", "listed", "read_keys", "searched"]
+__all__ = ["Fetch", "fetches", "listed", "read_keys"]
 
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
 _KEYS = {
@@ -27,9 +28,6 @@ _KEYS = {
     Level.IMAGE: (_INSTANCE_UID, _SERIES_UID, _STUDY_UID),
 }
 """The unique key of each level, and those above it that count."""
-_PLACES = {_STUDY_UID: 0, _SERIES_UID: 1, _INSTANCE_UID: 2}
-MOST_SEARCHED = 8
-"""So many UIDs are asked for one by one, where all that they are part of can be read instead."""
 _SOP_CLASS, _UID = "00080016", re.compile("[0-9.]{1,64}")
 SMALL = 256 * 1024
 """Bytes of a mean instance up to which a series, or a study, comes by one request."""
@@ -79,9 +77,12 @@ def read_keys(identifier: bytes, is_implicit: bool, levels: Collection[Level]) -
 
 
 def listed(
-    store: DicomStore, keys: tuple[Key, ...], stop: Callable[[], bool]
+    store: SearchableStore,
+    keys: tuple[Key, ...],
+    stop: Callable[[], bool],
+    pool: Executor | None = None,
 ) -> Iterator[Instance]:
-    """The instances that a store lists, as they are found; each once, in no order.
+    """The instances that a store lists, as they are found; each once.
 
     Raises
     ------
@@ -89,37 +90,14 @@ def listed(
         The store refused, or its answer was lost or is none of a search: what came is not all.
     """
     shared: dict[str, str] = {}  # UIDs of studies, series and classes, once for all instances
-    named = [(_PLACES[one.tag], frozenset(one.values)) for one in keys if one.tag in _PLACES]
-    seen: set[tuple[str, str, str]] = set()
-    for asked in searched(keys):
-        query = Query(store_query.Level.INSTANCE, asked, SIZE_FIELDS)
-        for match in store_query.find(store, query, QueryResult(), stop):
-            uids = found_uids(match, 3)
-            if uids is None or not all(uids[place] in some for place, some in named):
-                continue
+    query = Query(store_query.Level.INSTANCE, keys, SIZE_FIELDS)
+    for match in store_query.find(store, query, QueryResult(), stop, pool):
+        uids = found_uids(match, 3)
+        if uids is not None:
             study, series, sop_class = (
                 shared.setdefault(uid, uid) for uid in (*uids[:2], _sop_class(match))
             )
-            own = (study, series, uids[2])
-            if own not in seen:
-                seen.add(own)
-                yield Instance(own, estimated_size(match), sop_class)
-
-
-def searched(keys: tuple[Key, ...]) -> Iterator[tuple[Key, ...]]:
-    """The keys of each query that is made for some: a long list is not asked for UID by UID.
-
-    Within one study or series, all is read instead, and chosen from. Otherwise it is divided: of
-    more values than a query asks for, it would read the whole store.
-    """
-    long = [key for key in keys if len(key.values) > MOST_SEARCHED]
-    if not long or len(long) < len(keys):
-        yield tuple(key for key in keys if key not in long)
-        return
-    (first, *others) = sorted(keys, key=lambda key: len(key.values))
-    for begin in range(0, len(first.values), store_query.MOST_SEARCHES):
-        some = "\\".join(first.values[begin : begin + store_query.MOST_SEARCHES])
-        yield (replace(first, value=some), *others)
+            yield Instance((study, series, uids[2]), estimated_size(match), sop_class)
 
 
 def fetches(instances: Sequence[Instance], is_whole: bool) -> Iterator[Fetch]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from orthanc_gcp.backoff import Backoff
-from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.retrieve.file_meta import FileMeta, NoFileError, split_file
 from orthanc_gcp.gateway.retrieve.requests import Fetch
@@ -81,7 +81,7 @@ class Staging:
 
     def __init__(
         self,
-        store: DicomStore,
+        store: ReadableStore,
         fetches: Iterable[Fetch],
         operations: SubOperations,
         renew: Callable[[], None],

@@ -1,7 +1,8 @@
 """The studies that Orthanc has received, and whose priors are to be brought back.
 
 A row is written before the change that reports the study counts as read, and once only: a study
-that comes a second time brings nothing. It holds no patient data: those are asked of Orthanc.
+that comes a second time brings nothing, unless somebody asks for its priors. It holds no patient
+data: those are asked of Orthanc.
 
 Every method raises SQLAlchemyError when the ledger is away; nothing was written then.
 """
@@ -16,17 +17,27 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.retrievals.retention import remove_old_prefetches
 from orthanc_gcp.ledger.schema import PREFETCH_IS_OPEN, PrefetchState, prefetches
 
-__all__ = ["PrefetchRow", "Prefetches"]
+__all__ = ["ENTRY", "PrefetchRow", "Prefetches"]
 
 _OPEN = sql.text(PREFETCH_IS_OPEN)
 _LONGEST_PAUSE = 7200.0
+ENTRY = "worklist/"
+"""What the digest of an entry is written behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefetchRow:
-    """A study that Orthanc has received, and the account that may have its priors."""
+    """A study that Orthanc has received, and the account that may have its priors.
+
+    Attributes
+    ----------
+    orthanc_id
+        Orthanc's identifier of it; its Study Instance UID where somebody has searched for its
+        patient; the digest of an entry of a worklist, behind its prefix.
+    """
 
     id: int
     account: str
@@ -40,6 +51,17 @@ class PrefetchRow:
     studies: int | None
     noticed_at: float
     ended_at: float | None
+    demanded_at: float | None
+
+    @property
+    def entry(self) -> str:
+        """The digest of an entry of a worklist; empty for anything else."""
+        return self.orthanc_id.removeprefix(ENTRY) if self.orthanc_id.startswith(ENTRY) else ""
+
+    @property
+    def is_of_search(self) -> bool:
+        """Whether somebody has searched for the patient: a UID has dots, an identifier has none."""
+        return "." in self.orthanc_id
 
 
 _COLUMNS = [prefetches.c[one.name] for one in fields(PrefetchRow)]
@@ -52,21 +74,56 @@ class Prefetches:
         self._engine, self._now = engine, now
 
     def add(self, source: str, studies: Collection[str], accounts: Collection[str]) -> None:
-        """Write down studies that Orthanc has received, for each account; each once for ever."""
-        fresh: dict[str, Any] = {
-            "source": source,
-            "state": PrefetchState.WAITING,
-            "attempts": 0,
-            "noticed_at": self._now(),
-        }
+        """Write down studies that Orthanc has received, for each account; each once."""
         rows = [
-            {**fresh, "orthanc_id": study, "account": account}
+            {**self._fresh(source, account), "orthanc_id": study}
             for study, account in product(dict.fromkeys(studies), accounts)
         ]
         if rows:
             insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_nothing()
             with writing(self._engine) as connection:
+                remove_old_prefetches(connection, self._now(), len(rows))
                 connection.execute(insert, rows)
+
+    def demand(self, source: str, studies: Collection[str], account: str) -> None:
+        """Write down studies whose priors somebody has asked for: also those that have ended."""
+        fresh = self._fresh(source, account)
+        fresh["demanded_at"] = fresh["noticed_at"]
+        again = {"next_attempt_at": None, "reason": None, "detail": None, "studies": None}
+        insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_update(
+            index_elements=["source", "account", "orthanc_id"],
+            set_={**fresh, **again, "ended_at": None},
+        )
+        rows = [{**fresh, "orthanc_id": study} for study in dict.fromkeys(studies)]
+        if rows:
+            with writing(self._engine) as connection:
+                remove_old_prefetches(connection, self._now(), len(rows))
+                connection.execute(insert, rows)
+
+    def search_for(self, source: str, study_instance_uid: str, account: str, after: float) -> None:
+        """Write down a study of a patient that somebody has searched for.
+
+        Unless it waits, or has ended within so many seconds.
+        """
+        fresh = self._fresh(source, account)
+        again = {"next_attempt_at": None, "reason": None, "detail": None, "studies": None}
+        of = prefetches.c
+        insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_update(
+            index_elements=["source", "account", "orthanc_id"],
+            set_={**fresh, **again, "ended_at": None},
+            where=of.ended_at < self._now() - after,
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert, [{**fresh, "orthanc_id": study_instance_uid}])
+
+    def _fresh(self, source: str, account: str) -> dict[str, Any]:
+        return {
+            "source": source,
+            "account": account,
+            "state": PrefetchState.WAITING,
+            "attempts": 0,
+            "noticed_at": self._now(),
+        }
 
     def due(self, source: str, accounts: Collection[str], limit: int) -> list[PrefetchRow]:
         """Some that wait, of some accounts: the oldest first, and none before its time."""
@@ -97,7 +154,7 @@ class Prefetches:
     ) -> None:
         """It could not be done just now."""
         self._update(
-            row.id,
+            row,
             attempts=attempts,
             next_attempt_at=self._now() + seconds,
             reason=reason,
@@ -115,7 +172,7 @@ class Prefetches:
     ) -> None:
         """Nothing more is to be done about it."""
         self._update(
-            row.id,
+            row,
             state=state,
             studies=studies,
             reason=reason,
@@ -124,6 +181,8 @@ class Prefetches:
             ended_at=self._now(),
         )
 
-    def _update(self, number: int, **values: Any) -> None:
+    def _update(self, row: PrefetchRow, **values: Any) -> None:
+        # What was asked for meanwhile, and is to be looked for anew, stays.
+        same = prefetches.c.id == row.id, prefetches.c.noticed_at == row.noticed_at
         with writing(self._engine) as connection:
-            connection.execute(prefetches.update().where(prefetches.c.id == number).values(values))
+            connection.execute(prefetches.update().where(*same).values(values))

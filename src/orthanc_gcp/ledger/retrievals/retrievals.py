@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, upsert, writing
+from orthanc_gcp.ledger.database import execute_many, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
+from orthanc_gcp.ledger.retrievals.retention import remove_old_retrievals
+from orthanc_gcp.ledger.retrievals.rounds import row_of_listed
 from orthanc_gcp.ledger.retrievals.rows import (
     INSTANCE_COLUMNS,
+    LACKING,
+    PENDING,
     RETRIEVAL_COLUMNS,
-    Arrived,
-    Digests,
+    Coming,
     Listed,
     Notified,
     Origin,
@@ -44,8 +47,7 @@ from orthanc_gcp.ledger.schema import (
     retrieved_instances,
     transfers,
 )
-from orthanc_gcp.ledger.uids import storable
-from orthanc_gcp.reasons import RetrievalReason, TransferReason
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Retrievals"]
 
@@ -53,11 +55,36 @@ MOST_SHOWN_MISSING = 100
 LONGEST_PAUSE = 7200.0
 """Seconds that are longer than any pause, those that a store asks for included."""
 _OPEN = sql.text(RETRIEVAL_IS_OPEN)
-_PENDING = (RetrievedState.WAITING, RetrievedState.COMPARING)
-_THERE = (RetrievedState.RECEIVED, RetrievedState.PRESENT)
 _SENT = (State.SENDING, State.ACKNOWLEDGED, State.CONFIRMED)
-_LACKING = (RetrievedState.MISSING, RetrievedState.DIFFERENT)
 _OF = retrieved_instances.c
+
+# Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
+_NOTE_DIGESTS = (
+    retrieved_instances.update()
+    .where(_OF.id == sql.bindparam("row"))
+    .values(
+        size_bytes=sql.bindparam("new_size"),
+        md5=sql.bindparam("new_md5"),
+        sha256=sql.bindparam("new_sha256"),
+        attempts=sql.bindparam("new_attempts"),
+        attachment_uuid=sql.null(),
+        retrieved_at=sql.bindparam("now"),
+    )
+)
+_OUTCOME = tuple(one.name for one in fields(RetrievalOutcome))
+_SETTLE = (
+    retrieved_instances.update()
+    .where(_OF.id == sql.bindparam("new_id"))
+    .values(
+        **{
+            name: sql.bindparam(f"new_{name}")
+            for name in ("state", "attempts", "next_attempt_at", "reason", "detail")
+        },
+        orthanc_id=sql.func.coalesce(
+            sql.bindparam("new_orthanc_id", type_=sql.Text), _OF.orthanc_id
+        ),
+    )
+)
 
 
 class Retrievals:
@@ -86,6 +113,7 @@ class Retrievals:
         with writing(self._engine) as connection:
             fresh = self._fresh(connection, account, source, cause)
             fresh["compare_bytes"] = compare_bytes
+            remove_old_retrievals(connection, self._now(), len(resources))
             known = _wanted(connection, fresh)
             for one in dict.fromkeys(resources):
                 if one not in known:
@@ -117,6 +145,7 @@ class Retrievals:
         """
         with writing(self._engine) as connection:
             fresh = self._fresh(connection, account, source, Cause.NOTIFICATION)
+            remove_old_retrievals(connection, self._now(), len(notified))
             own = self._sent_itself(connection, account, source, [one.uids for one in notified])
             known = _notified(connection, fresh, {one.uids[2] for one in notified})
             numbers: list[int | None] = []
@@ -134,7 +163,7 @@ class Retrievals:
         resource = Resource(*one.uids)
         values = {**fresh, **asdict(resource), "message_id": one.message_id or None}
         number = _insert(connection, values)
-        listed = _listed(number, fresh["destination_id"], Listed(one.uids, 0))
+        listed = row_of_listed(number, fresh["destination_id"], Listed(one.uids, 0))
         connection.execute(retrieved_instances.insert().values(listed))
         return number
 
@@ -228,7 +257,7 @@ class Retrievals:
         with writing(self._engine) as connection:
             first = connection.scalar(
                 sql.select(sql.func.min(_OF.next_attempt_at)).where(
-                    _OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING)
+                    _OF.retrieval_id == retrieval.id, _OF.state.in_(PENDING)
                 )
             )
             connection.execute(
@@ -243,64 +272,6 @@ class Retrievals:
             found = connection.execute(sql.select(retrievals.c.id).where(_OPEN).limit(1))
             return found.first() is not None
 
-    # -- What the store lists -------------------------------------------------------------------
-
-    def add_listed(self, retrieval: RetrievalRow, listed: Sequence[Listed]) -> int:
-        """Write down instances that the store lists; how many were not known."""
-        statement = upsert(self._engine.dialect.name, retrieved_instances).on_conflict_do_nothing()
-        rows = [_listed(retrieval.id, retrieval.destination_id, one) for one in listed]
-        if not rows:
-            return 0
-        with writing(self._engine) as connection:
-            done = connection.execute(
-                statement, rows, execution_options={"preserve_rowcount": True}
-            )
-        return max(0, int(done.rowcount))
-
-    def recognize(
-        self, retrieval: RetrievalRow, there: Sequence[Arrived], number: int
-    ) -> list[RetrievedRow]:
-        """Note what Orthanc has; those of it that wait to come, as they were.
-
-        Parameters
-        ----------
-        number
-            Of the round in which it was asked.
-        """
-        found: list[RetrievedRow] = []
-        by_uids = {one.uids: one for one in there}
-        with writing(self._engine) as connection:
-            for some in portions(list(by_uids), MOST_PARAMETERS):
-                query = sql.select(*INSTANCE_COLUMNS).where(
-                    _OF.retrieval_id == retrieval.id,
-                    _OF.sop_instance_uid.in_({uids[2] for uids in some}),
-                )
-                for row in map(_retrieved, connection.execute(query).all()):
-                    one = by_uids.get(row.uids)
-                    if one is None:
-                        continue
-                    self._note_there(connection, row, one, number)
-                    if row.state == RetrievedState.WAITING:
-                        found.append(row)
-        return found
-
-    def _note_there(
-        self, connection: sql.Connection, row: RetrievedRow, one: Arrived, number: int
-    ) -> None:
-        noted: dict[str, Any] = {"seen_round": number, "orthanc_id": one.orthanc_id}
-        if row.state == RetrievedState.RECEIVED:
-            noted["attachment_uuid"] = row.attachment_uuid or one.attachment_uuid
-        connection.execute(retrieved_instances.update().where(_OF.id == row.id).values(noted))
-
-    def gone(self, retrieval: RetrievalRow, number: int, limit: int = 1000) -> list[RetrievedRow]:
-        """Those that Orthanc had, and did not have any more in a round."""
-        return self._rows(
-            _OF.retrieval_id == retrieval.id,
-            _OF.state.in_(_THERE),
-            _OF.seen_round != number,
-            limit=limit,
-        )
-
     # -- What comes -----------------------------------------------------------------------------
 
     def pending(
@@ -309,7 +280,7 @@ class Retrievals:
         """What is to be retrieved or compared next, series by series; not before its time."""
         due = self._is_due(_OF.next_attempt_at)
         found: list[RetrievedRow] = []
-        for state in _PENDING:  # one by one: so an index has them in their order
+        for state in PENDING:  # one by one: so an index has them in their order
             some = self._rows(
                 _OF.retrieval_id == retrieval.id, _OF.state == state, due, limit=limit + len(but)
             )
@@ -318,7 +289,7 @@ class Retrievals:
 
     def any_pending(self, retrieval: RetrievalRow) -> bool:
         """Whether anything of it has still to come, now or later."""
-        return bool(self._rows(_OF.retrieval_id == retrieval.id, _OF.state.in_(_PENDING), limit=1))
+        return bool(self._rows(_OF.retrieval_id == retrieval.id, _OF.state.in_(PENDING), limit=1))
 
     def count(self, retrieval: RetrievalRow, series: str | None = None) -> int:
         """How many instances of it, or of one series, the store has listed."""
@@ -329,58 +300,41 @@ class Retrievals:
             query = sql.select(sql.func.count()).select_from(retrieved_instances).where(*mine)
             return connection.scalar(query) or 0
 
-    def note_digests(self, row: int, digests: Digests, attempts: int) -> None:
+    def note_digests(self, coming: Sequence[Coming]) -> None:
         """These bytes are about to be in Orthanc: whoever finds them there can tell where from."""
-        values = {
-            **asdict(digests),
-            "attempts": attempts,
-            "attachment_uuid": None,
-            "retrieved_at": self._now(),
-        }
-        with writing(self._engine) as connection:
-            connection.execute(retrieved_instances.update().where(_OF.id == row).values(values))
+        now = self._now()
+        values = [
+            {
+                "row": one.id,
+                "new_attempts": one.attempts,
+                "new_size": one.digests.size_bytes,
+                "new_md5": one.digests.md5,
+                "new_sha256": one.digests.sha256,
+                "now": now,
+            }
+            for one in coming
+        ]
+        if values:
+            with writing(self._engine) as connection:
+                execute_many(connection, _NOTE_DIGESTS, values)
 
     def settle(self, outcomes: Sequence[RetrievalOutcome]) -> None:
         """Write down what became of instances."""
-        if not outcomes:
-            return
-        values = [{f"new_{name}": value for name, value in asdict(one).items()} for one in outcomes]
-        names = ("state", "attempts", "next_attempt_at", "reason", "detail")
-        statement = (
-            retrieved_instances.update()
-            .where(_OF.id == sql.bindparam("new_id"))
-            .values(
-                **{name: sql.bindparam(f"new_{name}") for name in names},
-                orthanc_id=sql.func.coalesce(
-                    sql.bindparam("new_orthanc_id", type_=sql.Text), _OF.orthanc_id
-                ),
-            )
-        )
-        with writing(self._engine) as connection:
-            connection.execute(statement, values)
+        if outcomes:
+            values = [{f"new_{name}": getattr(one, name) for name in _OUTCOME} for one in outcomes]
+            with writing(self._engine) as connection:
+                execute_many(connection, _SETTLE, values)
 
     def give_up(self, retrieval: int, reason: str, detail: str) -> None:
         """What has still to come of a retrieval, by its number, does not, for one reason."""
         with writing(self._engine) as connection:
             connection.execute(
                 retrieved_instances.update()
-                .where(_OF.retrieval_id == retrieval, _OF.state.in_(_PENDING))
+                .where(_OF.retrieval_id == retrieval, _OF.state.in_(PENDING))
                 .values(state=RetrievedState.MISSING, reason=reason, detail=detail)
             )
 
     # -- How it ends ----------------------------------------------------------------------------
-
-    def listed(self, retrieval: RetrievalRow, number: int) -> None:
-        """The store has listed it, for the time of that number."""
-        self._update(
-            retrieval.id,
-            state=RetrievalState.RUNNING,
-            rounds=number,
-            attempts=0,
-            next_attempt_at=None,
-            reason=None,
-            detail=None,
-        )
 
     def postpone(
         self, retrieval: RetrievalRow, attempts: int, seconds: float, reason: str, detail: str
@@ -399,7 +353,7 @@ class Retrievals:
     ) -> bool:
         """Nothing more comes; whether Orthanc has all of it, as the store does."""
         lacking = self._rows(
-            _OF.retrieval_id == retrieval.id, _OF.state.in_((*_PENDING, *_LACKING)), limit=1
+            _OF.retrieval_id == retrieval.id, _OF.state.in_((*PENDING, *LACKING)), limit=1
         )
         complete = reason is None and not lacking
         self._update(
@@ -459,16 +413,14 @@ class Retrievals:
                 row,
                 {state: one[0] for state, one in counted[row.id].items()},
                 {state: one[1] for state, one in counted[row.id].items()},
-                self._missing(row.id) if counted[row.id].keys() & set(_LACKING) else (),
+                self._missing(row.id) if counted[row.id].keys() & set(LACKING) else (),
             )
             for row in rows
         ]
 
     def _missing(self, number: int) -> tuple[RetrievedRow, ...]:
         return tuple(
-            self._rows(
-                _OF.retrieval_id == number, _OF.state.in_(_LACKING), limit=MOST_SHOWN_MISSING
-            )
+            self._rows(_OF.retrieval_id == number, _OF.state.in_(LACKING), limit=MOST_SHOWN_MISSING)
         )
 
     def origins(self, account: str, instances: Collection[str]) -> dict[Uids, list[Origin]]:
@@ -578,25 +530,6 @@ def _insert(connection: sql.Connection, values: Mapping[str, Any]) -> int:
     row = connection.execute(retrievals.insert().values(values)).inserted_primary_key
     assert row is not None  # noqa: S101 - one row was inserted # nosec B101
     return int(row[0])
-
-
-def _listed(retrieval: int, destination: int, one: Listed) -> dict[str, Any]:
-    """The row of an instance that a store lists, or that it names."""
-    study, series, instance = one.uids if one.fault is None else map(storable, one.uids)
-    state = RetrievedState.WAITING if one.fault is None else RetrievedState.MISSING
-    return {
-        "retrieval_id": retrieval,
-        "destination_id": destination,
-        "study_instance_uid": study,
-        "series_instance_uid": series,
-        "sop_instance_uid": instance,
-        "size_bytes": one.size_bytes,
-        "state": state,
-        "attempts": 0,
-        "reason": None if one.fault is None else RetrievalReason.UID,
-        "detail": one.fault,
-        "seen_round": 0,
-    }
 
 
 def _retrieved(row: Any) -> RetrievedRow:

@@ -9,8 +9,12 @@ from orthanc_gcp.ledger.schema import RetrievedState, retrievals, retrieved_inst
 
 __all__ = [
     "INSTANCE_COLUMNS",
+    "LACKING",
+    "PENDING",
     "RETRIEVAL_COLUMNS",
+    "THERE",
     "Arrived",
+    "Coming",
     "Digests",
     "Listed",
     "Notified",
@@ -21,6 +25,11 @@ __all__ = [
     "RetrievalRow",
     "RetrievedRow",
 ]
+
+PENDING = (RetrievedState.WAITING, RetrievedState.COMPARING)
+THERE = (RetrievedState.RECEIVED, RetrievedState.PRESENT)
+LACKING = (RetrievedState.MISSING, RetrievedState.DIFFERENT)
+"""The states of instances that are still to come, that Orthanc has, and that it has not."""
 
 Uids = tuple[str, str, str]
 """The UIDs of an instance: of its study, its series and itself."""
@@ -132,6 +141,23 @@ class Digests:
     size_bytes: int
     md5: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """An instance whose bytes are about to be in Orthanc.
+
+    Attributes
+    ----------
+    id
+        Of its row.
+    attempts
+        How often it was given to Orthanc, this time included.
+    """
+
+    id: int
+    attempts: int
+    digests: Digests
 
 
 @dataclass(frozen=True, slots=True)

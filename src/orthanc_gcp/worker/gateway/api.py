@@ -11,18 +11,24 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from orthanc_gcp.gateway.for_orthanc.service import ForOrthanc
+from orthanc_gcp.worker.gateway.for_orthanc_api import routes_for_orthanc
 from orthanc_gcp.worker.listener import Guarded
 
 __all__ = ["application"]
 
 
-def application(status: Callable[[], dict[str, Any]], secret: str) -> ASGIApp:
+def application(
+    status: Callable[[], dict[str, Any]], secret: str, for_orthanc: ForOrthanc | None = None
+) -> ASGIApp:
     """The API for those who know the secret: ``/health``, and ``/gcp/gateway``.
 
     Parameters
     ----------
     status
         Gives the status, as JSON has it.
+    for_orthanc
+        What answers Orthanc's own DICOM server; None where that answers by itself.
     """
 
     async def healthy(_request: Request) -> Response:
@@ -35,4 +41,6 @@ def application(status: Callable[[], dict[str, Any]], secret: str) -> ASGIApp:
         Route("/health", healthy, methods=["GET"]),
         Route("/gcp/gateway", shown, methods=["GET"]),
     ]
+    if for_orthanc is not None:
+        routes += routes_for_orthanc(for_orthanc)
     return Guarded(Starlette(routes=routes), secret)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.gateway.gateway import Gateway
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker.gateway.api import application
+from orthanc_gcp.worker.gateway.limits import limits_of
 from orthanc_gcp.worker.handshake import WorkerInput
 from orthanc_gcp.worker.listener import Listener
 
@@ -24,7 +26,11 @@ class GatewayService:
 
     def listen(self, secret: str, at: socket.socket) -> None:
         """Offer the API to those who know the secret, from :meth:`run` on."""
-        self._listener = Listener(application(lambda: self._gateway.status().as_json(), secret), at)
+
+        def status() -> dict[str, Any]:
+            return self._gateway.status().as_json()
+
+        self._listener = Listener(application(status, secret, self._gateway.for_orthanc), at)
 
     def run(self) -> None:
         """Serve workstations until :meth:`stop`."""
@@ -49,4 +55,4 @@ def make(settings: Settings, orthanc: OrthancRest | None, _given: WorkerInput) -
     ConfigurationError
         As :class:`orthanc_gcp.gateway.gateway.Gateway`.
     """
-    return GatewayService(Gateway(settings, SystemClock(), orthanc))
+    return GatewayService(Gateway(settings, SystemClock(), orthanc, limits_of))

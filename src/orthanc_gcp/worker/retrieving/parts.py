@@ -28,6 +28,7 @@ from orthanc_gcp.retrieval.receive.subscription import (
 )
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
 from orthanc_gcp.retrieval.retriever import Retriever
+from orthanc_gcp.retrieval.worklist import WorklistFolder
 
 __all__ = ["Retrieving", "retrieving_parts"]
 
@@ -48,8 +49,8 @@ class Retrieving:
 
     retriever: Retriever
     work: threading.Event
+    prefetcher: Prefetcher
     receivers: tuple[Receiver, ...] = ()
-    prefetcher: Prefetcher | None = None
 
     def noticed(self, index: str, studies: Sequence[str]) -> None:
         """Orthanc has received the first instances of studies.
@@ -59,14 +60,12 @@ class Retrieving:
         SQLAlchemyError
             The ledger is away.
         """
-        if self.prefetcher is not None:
-            self.prefetcher.noticed(index, studies)
+        self.prefetcher.noticed(index, studies)
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
         self.retriever.stop()
-        if self.prefetcher is not None:
-            self.prefetcher.stop()
+        self.prefetcher.stop()
 
 
 def retrieving_parts(
@@ -117,20 +116,25 @@ def retrieving_parts(
         on_request=work.set,
         remotes=remotes,
     )
-    prefetcher = None
-    if settings.prefetch:
-        prefetcher = Prefetcher(
-            settings.prefetch,
-            ledger,
-            orthanc,
-            remotes,
-            source,
-            allowed,
-            must_stop,
-            lambda: clock.utc().astimezone(),
-            work.set,
-        )
-    return Retrieving(retriever, work, receivers, prefetcher)
+    prefetcher = Prefetcher(
+        settings.prefetch,
+        ledger,
+        orthanc,
+        remotes,
+        source,
+        allowed,
+        must_stop,
+        lambda: clock.utc().astimezone(),
+        work.set,
+        _worklist(settings),
+    )
+    return Retrieving(retriever, work, prefetcher, receivers)
+
+
+def _worklist(settings: Settings) -> WorklistFolder | None:
+    if not any("Worklist" in rule.on for rule in settings.prefetch):
+        return None
+    return WorklistFolder(settings.worklist_folder)
 
 
 def _remote(

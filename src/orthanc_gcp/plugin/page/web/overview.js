@@ -9,7 +9,17 @@ import {ask} from "./server.js";
 import {duration, number, size, word} from "./words.js";
 
 const HISTORY_EVERY = 60000; // it has a step every ten minutes
+const CHECK_EVERY = 700;
 const RESULTS = new Set(["passed", "warning", "failed", "skipped", "unknown"]);
+
+// A while later, and not before somebody sees the page.
+async function nextTime() {
+  do {
+    await new Promise((resolve) => {
+      setTimeout(resolve, CHECK_EVERY);
+    });
+  } while (document.hidden);
+}
 
 class Account {
   constructor(name) {
@@ -121,18 +131,26 @@ class Account {
     return element("a", {href, class: "button"}, word("studies"));
   }
 
+  // Each line is shown when it comes: some wait for Google.
   async check() {
-    this.findings.replaceChildren(element("p", {class: "faint"}, word("checking")));
+    const path = ["accounts", this.name, "check"];
+    const lines = element("ul", {class: "findings", lang: "en"});
+    const progress = element("p", {class: "faint"}, word("checking"));
+    this.findings.replaceChildren(element("h4", {}, word("found by check")), lines, progress);
+    const show = (found) => lines.append(...found.slice(lines.children.length).map(finding));
     try {
-      const answer = await ask(["accounts", this.name, "check"], {body: {}});
-      const {Checks: checks, Passed: passed} = answer;
-      this.findings.replaceChildren(
-        element("h4", {}, word("found by check")),
-        element("ul", {class: "findings", lang: "en"}, ...checks.map(finding)),
-        button(word("close"), () => this.findings.replaceChildren()));
+      let answer = await ask(path, {body: {Asynchronous: true}});
+      show(answer.Checks);
+      while (answer.Running) {
+        await nextTime();
+        answer = await ask(path);
+        show(answer.Checks);
+      }
+      progress.replaceWith(button(word("close"), () => this.findings.replaceChildren()));
+      const passed = answer.Passed;
       tell(word(passed ? "check passed" : "check failed", {account: this.name}), !passed);
     } catch (error) {
-      this.findings.replaceChildren();
+      progress.remove();
       throw error;
     }
   }

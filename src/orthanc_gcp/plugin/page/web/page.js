@@ -16,8 +16,8 @@ const VIEWS = {
   overview: makeOverview, quarantine: makeQuarantine, studies: makeStudies, receipt: makeReceipt,
   losses: makeLosses, activity: makeActivity,
 };
-// Views that need to know what they are about, with how many names that takes.
-const NAMED = {receipt: 2, losses: 1};
+// Views that need to know what they are about, with how many names that can be.
+const NAMED = {receipt: [1, 2], losses: [1]};
 const get = (id) => document.getElementById(id);
 
 let view = null;
@@ -34,7 +34,7 @@ function readAddress() {
     // Nothing that this page has written.
   }
   const [name = "overview", ...rest] = parts;
-  const known = Object.hasOwn(VIEWS, name) && rest.length === (NAMED[name] ?? rest.length);
+  const known = Object.hasOwn(VIEWS, name) && (NAMED[name] ?? [rest.length]).includes(rest.length);
   const found = known ? {name, rest} : {name: "overview", rest: []};
   return {...found, query: new URLSearchParams(query)};
 }

@@ -1,7 +1,7 @@
 // The receipt of a study, to be read, printed or saved as PDF.
 
-import {button, element, facts, time} from "./elements.js";
-import {ask} from "./server.js";
+import {button, element, facts, said, time} from "./elements.js";
+import {ask, studyOf} from "./server.js";
 import {number, size, word} from "./words.js";
 
 function span([first, last] = []) {
@@ -70,7 +70,61 @@ function happened(receipt) {
   ].filter((part) => part !== null);
 }
 
-export function makeReceipt([account, study]) {
+const IDENTIFIER = /^[0-9a-f-]{1,100}$/;
+const MOST = 100; // studies that are looked up at once
+
+export function linkToReceipt(account, study) {
+  return `#/receipt/${encodeURIComponent(account)}/${encodeURIComponent(study)}`;
+}
+
+// What a button of Orthanc Explorer 2 has named, which knows Orthanc's identifiers alone.
+function identifiers(query) {
+  const named = (query.get("resource") || "").split(",").filter((one) => IDENTIFIER.test(one));
+  return [...new Set(named)].slice(0, MOST);
+}
+
+async function link(account, identifier) {
+  try {
+    const study = await studyOf(identifier);
+    const href = linkToReceipt(account, study);
+    return {href, item: element("a", {href, class: "uid outside"}, study)};
+  } catch (error) {
+    return {item: element("span", {}, `${identifier}: ${error.message}`)};
+  }
+}
+
+// Leads to the receipt of each study; of one, at once.
+function makeChoice(account, query) {
+  const list = element("ul", {class: "choice"});
+  let isLoaded = false;
+  return {
+    title: word("receipt"),
+    content: [list],
+    async refresh() {
+      if (isLoaded) {
+        return;
+      }
+      isLoaded = true;
+      const links = [];
+      for (const identifier of identifiers(query)) { // one by one: Orthanc has other work
+        links.push(await link(account, identifier));
+      }
+      if (links.length === 1 && links[0].href) {
+        location.replace(links[0].href);
+      } else {
+        list.replaceChildren(...links.map(({item}) => element("li", {}, item)));
+      }
+      if (!links.length) {
+        list.replaceWith(said(word("not in Orthanc"), "bad"));
+      }
+    },
+  };
+}
+
+export function makeReceipt([account, study], query) {
+  if (study === undefined) {
+    return makeChoice(account, query);
+  }
   const body = element("div", {class: "receipt"});
   const print = element("div", {class: "buttons"}, button(word("print"), () => window.print()));
   let isLoaded = false;

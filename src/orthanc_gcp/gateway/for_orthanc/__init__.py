@@ -1,0 +1,1 @@
+"""What Orthanc itself is asked, answered from it and from a store: `AnswerForOrthanc`."""

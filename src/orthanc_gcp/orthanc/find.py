@@ -1,0 +1,186 @@
+"""What Orthanc's own index has that matches a query: ``/tools/find`` of its REST API.
+
+Orthanc compares as its C-FIND does. From version 1.11 on, it gives the attributes that are asked
+for (``RequestedTags``); of an older one, what a match is part of is read for what is lacking, and
+then one of the instances that it has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orthanc_gcp.orthanc.rest import OrthancRest
+
+__all__ = ["FoundResource", "find"]
+
+_PARENTS = {
+    "Instance": ("ParentSeries", "/series/"),
+    "Series": ("ParentStudy", "/studies/"),
+    "Study": ("ParentPatient", "/patients/"),
+}
+_CHILDREN = {
+    "Patient": ("Studies", "/studies/"),
+    "Study": ("Series", "/series/"),
+    "Series": ("Instances", "/instances/"),
+}
+_TOGETHER = 100
+"""So many matches are completed by one exchange."""
+
+
+@dataclass(frozen=True)
+class FoundResource:
+    """A match.
+
+    Attributes
+    ----------
+    orthanc_id
+        By which Orthanc knows it.
+    attributes
+        Tag, eight hexadecimal digits in upper case -> its values as text, backslashes between.
+    """
+
+    orthanc_id: str
+    attributes: Mapping[str, str]
+
+
+def find(
+    rest: OrthancRest,
+    level: str,
+    query: Mapping[str, str],
+    wanted: Collection[str] = (),
+    *,
+    most: int,
+) -> Iterator[FoundResource]:
+    """What matches, at most so many; in names of persons, the case of letters does not count.
+
+    Parameters
+    ----------
+    level
+        ``Patient``, ``Study``, ``Series`` or ``Instance``.
+    query
+        What has to match, by tag.
+    wanted
+        The tags of what is wanted of each match.
+
+    Raises
+    ------
+    OrthancUnavailableError
+        Orthanc does not answer.
+    OrthancRefusedError
+        Its answer is an error.
+    """
+    body = {
+        "Level": level,
+        "Expand": True,
+        "Limit": most,
+        "CaseSensitive": False,
+        "Query": {_written(tag): value for tag, value in query.items()},
+        "Full": True,
+        "RequestedTags": [_written(tag) for tag in wanted],
+    }
+    found = rest.call("POST", "/tools/find", body)
+    entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    above: dict[str, dict[str, Any]] = {}
+    for begin in range(0, len(entries), _TOGETHER):
+        some = entries[begin : begin + _TOGETHER]
+        for entry, attributes in zip(some, _completed(rest, some, wanted, above), strict=True):
+            yield FoundResource(str(entry.get("ID", "")), attributes)
+
+
+def _completed(
+    rest: OrthancRest,
+    entries: Sequence[dict[str, Any]],
+    wanted: Collection[str],
+    above: dict[str, dict[str, Any]],
+) -> list[dict[str, str]]:
+    """The attributes of each; what was read of resources above them is in ``above``."""
+    known = [_attributes(entry) for entry in entries]
+    lacking = [
+        number
+        for number, entry in enumerate(entries)
+        if "RequestedTags" not in entry and not set(wanted) <= known[number].keys()
+    ]
+    there = {number: entries[number] for number in lacking}
+    while there := _step(rest, there, _PARENTS, above):
+        for number, entry in there.items():
+            known[number] = {**_attributes(entry), **known[number]}
+    there = {one: entries[one] for one in lacking if not set(wanted) <= known[one].keys()}
+    while below := _step(rest, there, _CHILDREN, {}):
+        there |= below
+    paths = [f"/instances/{entry.get('ID', '-')}/tags" for entry in there.values()]
+    for number, text in zip(there, rest.texts(paths), strict=True):
+        known[number] = {**_texts(_object(text)), **known[number]}
+    return known
+
+
+def _step(
+    rest: OrthancRest,
+    there: Mapping[int, Mapping[str, Any]],
+    ways: Mapping[str, tuple[str, str]],
+    read: dict[str, dict[str, Any]],
+) -> dict[int, dict[str, Any]]:
+    """The parent, or the first child, of each resource that has one."""
+    paths: dict[int, str] = {}
+    for number, entry in there.items():
+        name, route = ways.get(str(entry.get("Type")), ("", ""))
+        related = entry.get(name)
+        one = related[0] if isinstance(related, list) and related else related
+        if isinstance(one, str) and one:
+            paths[number] = route + one
+    fresh = [path for path in dict.fromkeys(paths.values()) if path not in read]
+    read |= {path: _object(text) for path, text in zip(fresh, rest.texts(fresh), strict=True)}
+    return {number: read[path] for number, path in paths.items()}
+
+
+def _object(text: Any) -> dict[str, Any]:
+    """An answer; nothing for what was deleted meanwhile."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _attributes(entry: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in ("PatientMainDicomTags", "MainDicomTags", "RequestedTags"):
+        tags = entry.get(part)
+        found |= _texts(tags if isinstance(tags, dict) else {})
+    return found
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Values as text: as Orthanc's ``Full`` format has them, or by names, as a resource has."""
+    found = {}
+    for tag, element in tags.items():
+        value = element.get("Value") if isinstance(element, dict) else element
+        if isinstance(value, str):
+            found[_OF_PARENTS.get(tag, tag.replace(",", "").upper())] = value
+    return found
+
+
+_OF_PARENTS = {
+    "PatientID": "00100020",
+    "PatientName": "00100010",
+    "PatientBirthDate": "00100030",
+    "PatientSex": "00100040",
+    "StudyInstanceUID": "0020000D",
+    "StudyDate": "00080020",
+    "StudyTime": "00080030",
+    "StudyID": "00200010",
+    "StudyDescription": "00081030",
+    "AccessionNumber": "00080050",
+    "ReferringPhysicianName": "00080090",
+    "SeriesInstanceUID": "0020000E",
+    "SeriesNumber": "00200011",
+    "SeriesDescription": "0008103E",
+    "Modality": "00080060",
+}
+"""What is read of a resource itself has names in the place of tags."""
+
+
+def _written(tag: str) -> str:
+    return f"{tag[:4]},{tag[4:]}".lower()

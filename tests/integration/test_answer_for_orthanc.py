@@ -1,0 +1,157 @@
+"""Orthanc's own DICOM server answers from Orthanc and from a store, as if it held all."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import psutil
+import pydicom
+import pytest
+import urllib3
+
+from tests.emulator.client import make_dicom
+from tests.support.emulator import STORE_PATH, Emulator
+from tests.support.keys import STORE
+from tests.support.orthanc import free_port, wait_until
+
+PATIENT = {"PatientID": "4711", "PatientName": "Müller^Änne"}
+
+
+def instance(study, number, **more):
+    series = f"1.2.{study}.1"
+    values = {
+        **PATIENT,
+        "SpecificCharacterSet": "ISO_IR 100",
+        "StudyInstanceUID": f"1.2.{study}",
+        "SeriesInstanceUID": series,
+        "SOPInstanceUID": f"{series}.{number}",
+    }
+    return make_dicom(**{**values, **more})
+
+
+LOCAL = [instance(1, 1), instance(3, 1)]
+CLOUD = [instance(2, 1), instance(2, 2), instance(3, 1, Modality="CT"), instance(3, 2)]
+OTHER = instance(5, 1, PatientID="4712", PatientName="Huber^Eva")
+
+
+@pytest.fixture
+def site(orthanc, tmp_path):
+    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 is another patient's."""
+    emulator = Emulator(tmp_path / "emulator", "--admin")
+    for file in (*CLOUD, OTHER):
+        answer = urllib3.request(
+            "POST",
+            f"{emulator.url}/v1/{STORE_PATH}/dicomWeb/studies",
+            body=file,
+            headers={**emulator.bearer(), "Content-Type": "application/dicom"},
+        )
+        assert answer.status == 200, answer.data
+    key = str(emulator.credentials / "service-account.json")
+    section = {
+        "BaseUrl": f"{emulator.url}/v1beta1/",
+        "Accounts": {"google": {**STORE, "ServiceAccountFile": key}},
+        "Prefetch": [{"Account": "google", "On": ["Query"]}],
+        "Gateway": {
+            "Aets": {"GOOGLE": "google"},
+            "Port": free_port(),
+            "AnswerForOrthanc": True,
+        },
+    }
+    dicom, destination = free_port(), free_port()
+    running = orthanc(
+        {
+            "GoogleCloudPlatform": section,
+            "DicomServerEnabled": True,
+            "DicomPort": dicom,
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowMove": True,
+            "DicomModalities": {"dest": ["DEST", "127.0.0.1", destination]},
+        }
+    )
+    running.dicom_port, running.emulator = dicom, emulator
+    for file in LOCAL:
+        assert running.request("POST", "/instances", file).status == 200
+    received = tmp_path / "received"
+    received.mkdir()
+    storescp = subprocess.Popen(
+        ["storescp", "-aet", "DEST", "-od", str(received), str(destination)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    running.received = received
+    yield running
+    storescp.kill()
+    storescp.wait()
+    running.kill()  # its DICOM server takes seconds to stop
+    emulator.stop()
+
+
+def dcmtk(site, program, *arguments, keys):
+    command = [program, "-d", "-to", "20", "-aet", "WORKSTATION", "-aec", "ORTHANC", "127.0.0.1"]
+    command += [str(site.dicom_port), *(one for key in keys for one in ("-k", key))]
+    done = subprocess.run([*command, *arguments], capture_output=True, timeout=60, check=False)
+    return (done.stdout + done.stderr).decode("latin-1")
+
+
+def find(site, *keys, level="STUDY"):
+    """Study Instance UID -> the answer as DCMTK shows it."""
+    wanted = (f"QueryRetrieveLevel={level}", "StudyInstanceUID", *keys)
+    said = dcmtk(site, "findscu", "-S", keys=wanted)
+    assert "Find Response" in said or "(Success)" in said, said
+    answers = said.split("Find Response")[1:]
+    found = [re.search(r"\(0020,000d\) UI \[([\d.]+)", one) for one in answers]
+    return {one[1]: text for one, text in zip(found, answers, strict=True) if one}
+
+
+def gateway(site):
+    answer = site.request("GET", "/gcp/gateway")
+    return json.loads(answer.data) if answer.status == 200 else {"State": answer.status}
+
+
+def test_its_dicom_server_has_both(site):
+    wait_until(lambda: gateway(site)["State"] == "Running", 40, lambda: site.log[-4000:])
+    found = find(
+        site, "PatientName=m*", "PatientID", "NumberOfStudyRelatedInstances", "ModalitiesInStudy"
+    )
+    assert sorted(found) == ["1.2.1", "1.2.2", "1.2.3"], site.log[-4000:]
+    assert all("[Müller^Änne " in one and "[ORTHANC" in one for one in found.values())
+    counts = [re.search(r"\(0020,1208\) IS \[(\d)", found[one])[1] for one in sorted(found)]
+    assert counts == ["1", "2", "2"]
+    assert find(site, "PatientID=4713") == {}
+    assert sorted(find(site, "PatientID=4712")) == ["1.2.5"]
+
+    keys = ("QueryRetrieveLevel=PATIENT", "PatientID=4711")
+    said = dcmtk(site, "movescu", "-P", "-aem", "DEST", keys=keys)
+    assert "0x0000: Success" in said, said + site.log[-4000:]
+    received = [pydicom.dcmread(one) for one in site.received.iterdir()]
+    uids = sorted(one.SOPInstanceUID for one in received)
+    assert uids == ["1.2.1.1.1", "1.2.2.1.1", "1.2.2.1.2", "1.2.3.1.1", "1.2.3.1.2"]
+    assert [one.get("Modality") for one in received if one.SOPInstanceUID == "1.2.3.1.1"] != ["CT"]
+
+    # Who is searched for, has what the store has brought into Orthanc.
+    def is_fetched():
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": "1.2.5"}}
+        return find(site, "PatientID=4712") and site.json("POST", "/tools/find", query)
+
+    wait_until(is_fetched, 60, lambda: site.log[-4000:])
+    assert len(site.json("GET", "/studies")) == 3
+
+    # Where the store or the gateway is away, there is what Orthanc holds.
+    site.emulator.stop()
+    assert sorted(find(site)) == ["1.2.1", "1.2.3", "1.2.5"]
+    site.wait_for_log("only of what Orthanc holds")
+    (child,) = [
+        one
+        for one in psutil.Process(site.pid).children(recursive=True)
+        if "gateway" in one.cmdline()
+    ]
+    child.kill()
+    assert sorted(find(site, "PatientName=m*")) == ["1.2.1", "1.2.3"]
+    for one in site.received.iterdir():
+        one.unlink()
+    keys = ("QueryRetrieveLevel=STUDY", "StudyInstanceUID=1.2.3")
+    said = dcmtk(site, "movescu", "-S", "-aem", "DEST", keys=keys)
+    assert "0xb000: Warning" in said, said
+    assert len(list(site.received.iterdir())) == 1, said + site.log[-4000:]
