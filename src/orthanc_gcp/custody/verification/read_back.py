@@ -398,9 +398,10 @@ def _find(
     destination.wait_for_request()
     try:
         for found in destination.store.instances(*series, instance=instance):
-            named |= {found} & wanted
-            if named == wanted:
-                break
+            if found in wanted:
+                named.add(found)
+                if len(named) == len(wanted):
+                    break
     except StoreError as failure:
         error = failure
     unnamed: list[Transfer] = []
