@@ -28,6 +28,7 @@ from bench import (
     start,
     stop,
 )
+from bench import page as page_in_orthanc
 from bench.custody_rows import ROWS, SUBJECTS
 from bench.environment import describe
 from bench.frame import Measurement, Round, take
@@ -45,10 +46,13 @@ MEASUREMENTS = {
     "crowd": accounts.crowd,
 }
 CUSTODY, EMULATOR, INVENTORY, LEDGER = "custody", "emulator", "inventory", "ledger"
-MOVE, RETRIEVE = "move", "retrieve"
+MOVE, PAGE_IN_ORTHANC, RETRIEVE = "move", "page", "retrieve"
 SCALE = "scale"
 """No measurement, but what follows from them."""
-NAMES = (*MEASUREMENTS, CUSTODY, EMULATOR, INVENTORY, LEDGER, MOVE, RETRIEVE, SCALE)
+NAMES = (
+    *MEASUREMENTS,
+    *(CUSTODY, EMULATOR, INVENTORY, LEDGER, MOVE, PAGE_IN_ORTHANC, RETRIEVE, SCALE),
+)
 ON_DEMAND = {"crowd"}  # two to four minutes for each round
 
 
@@ -147,6 +151,8 @@ def _measurements(
         elif name == MOVE:
             yield from move.measurements(place.folder / MOVE)
             yield from gateway.measurements(place.folder / MOVE)
+        elif name == PAGE_IN_ORTHANC:
+            yield page_in_orthanc.measurement(place.folder / PAGE_IN_ORTHANC)
         elif name == RETRIEVE:
             options = _custody_options(arguments)
             yield from retrieve.measurements(place.folder / RETRIEVE, options)

@@ -35,7 +35,7 @@ from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import worker_registry
 from tests.support.postgres import Postgres
 
-__all__ = ["measurements"]
+__all__ = ["ACCOUNT", "BACKLOG", "fill", "measurements"]
 
 ROWS = (10_000, 100_000, 1_000_000)
 WORKERS = (1, 2, 4)
@@ -129,7 +129,7 @@ def _filling(
         prepare(engine)
         filled = 0
         for subject, rows in zip(subjects, ROWS, strict=True):
-            _fill(ledger, filled, rows)
+            fill(ledger, filled, rows)
             _pass_through(ledger, rows, MEASURED // 6)  # warms up
             taken[subject] = _timed(ledger, rows + MEASURED // 6) | _asked(url, ledger, rows)
             filled = rows + MEASURED // 6 + MEASURED
@@ -276,7 +276,7 @@ def _arrival(index: int, source: str) -> NewTransfer:
     )
 
 
-def _fill(ledger: Ledger, first: int, last: int) -> None:
+def fill(ledger: Ledger, first: int, last: int) -> None:
     """Instances that were confirmed long ago, and some that wait."""
     of = set(transfers.c.keys())
     with ledger.writing() as connection:

@@ -1,23 +1,52 @@
-"""The page in Orthanc as axe-core judges it: each view, with all of it open."""
+"""The page in each Debian's Orthanc, as axe-core judges it: each view, with all of it open."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from compat.axe import judge
-from tests.integration.test_page import VIEWS, fill_history, lose_changes, site
+from compat.releases import (
+    RELEASES,
+    inside,
+    install_wheel,
+    make_release,
+    orthanc_program,
+    shared_folder,
+)
+from tests.integration.test_page import NAME, VIEWS, fill_history, lose_changes, site
 from tests.support.orthanc import Orthanc
 
+HERE, VENV = "bookworm", "/opt/gcp-page"
 IDS = [view.partition("/")[0] or "overview" for view in VIEWS]
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with site(tmp_path_factory.mktemp("page")) as orthanc:
+@contextmanager
+def site_of(release: str, folder: Path) -> Iterator[Orthanc]:
+    """The Orthanc of this machine, or that of another release in a folder of its own."""
+    if release == HERE:
+        with site(folder) as orthanc:
+            yield orthanc
+        return
+    root = make_release(release)
+    install_wheel(root, VENV, "worker")
+    with shared_folder(root, folder):
+        script = inside(root, f"{VENV}/bin/orthanc-gcp plugin-script")
+        program = orthanc_program(root, folder)
+        with site(folder, executable=program, python_script=script) as orthanc:
+            yield orthanc
+
+
+@pytest.fixture(scope="module", params=[HERE, *RELEASES])
+def orthanc(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Orthanc]:
+    with site_of(request.param, tmp_path_factory.mktemp("page")) as orthanc:
         lose_changes(orthanc, 10)
         fill_history(orthanc)
         yield orthanc
@@ -27,12 +56,16 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def test_a_view_with_everything_open(orthanc, page, axe, view, request):
     page.goto(f"{orthanc.url}/gcp/app/index.html#/{view}")
     expect(page.locator("#connection")).to_have_text("Live")
-    for summary in page.locator("main summary").all():
-        summary.click()
+    closed = page.locator("main details:not([open]) > summary")
+    while closed.count():
+        closed.first.click()
         expect(page.locator("details[open] .instances > li").first).to_be_visible()
     for check in page.get_by_role("button", name="Check", exact=True).all():
         check.click()
         expect(page.locator("#message")).to_contain_text("The check of")
+    expect(page.get_by_text("Checking…")).to_have_count(0, timeout=30_000)
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=f"test-logs/page-{request.node.name}.png", full_page=True)
     assert judge(page, axe) == []
 
@@ -45,7 +78,38 @@ def test_the_question_why_something_is_dismissed(orthanc, page, axe):
 
 
 def test_the_question_who_acknowledges_losses(orthanc, page, axe):
-    page.goto(f"{orthanc.url}/gcp/app/index.html#/{VIEWS[-1]}")
+    page.goto(f"{orthanc.url}/gcp/app/index.html#/losses/{NAME}")
     page.get_by_role("button", name="Acknowledge").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     assert judge(page, axe) == []
+
+
+def test_it_is_in_other_languages(orthanc, page):
+    page.goto(f"{orthanc.url}/gcp/app/index.html")
+    expect(page.locator("#connection")).to_have_class("live")
+    for language, words in (("fr", "Aperçu"), ("de", "Übersicht"), ("en", "Overview")):
+        page.locator("#language").select_option(language)
+        expect(page.get_by_role("link", name=words)).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("lang", language)
+        expect(page.locator("#connection")).to_have_class("live")
+
+
+def test_nobody_is_asked_while_the_page_is_hidden(orthanc, page):
+    asked = []
+    page.clock.install()
+    page.goto(f"{orthanc.url}/gcp/app/index.html")
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_request(re.compile("/gcp/transfers$")):
+        page.clock.run_for(5000)
+    page.evaluate("""() => {
+        Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
+        document.dispatchEvent(new Event('visibilitychange'));
+    }""")
+    expect(page.locator("#connection")).to_have_text("Live")
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+    page.evaluate("() => delete document.hidden")
+    with page.expect_request(re.compile("/gcp/transfers$")):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

@@ -25,6 +25,7 @@ from orthanc_gcp.configuration import (
     ReceiveRule,
     Section,
     SendRule,
+    WorklistPlugin,
 )
 from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.reading import BESIDE
@@ -81,6 +82,7 @@ def section_of(text: str, title: str) -> str:
                 *option_names(Globals),
                 *(f"DicomWeb.{name}" for name in option_names(DicomWeb)),
                 *(f"Python.{name}" for name in option_names(PythonPlugin)),
+                *(f"Worklists.{name}" for name in option_names(WorklistPlugin)),
                 "DicomWeb.Servers.{name}",
             ],
         ),

@@ -24,6 +24,7 @@ from compat.clients.environments import PROGRAMS, run_program
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.emulator.client import make_dicom, read, sample
 from tests.gateway.conftest import WORKSTATION
+from tests.support.certificates import Authority
 from tests.support.orthanc import Orthanc, free_port
 
 STUDY, OTHER, INSTANCES = "1.2.3", "1.2.4", 30
@@ -331,6 +332,35 @@ def test_what_it_negotiates_is_no_obstacle(dcmjs):
     }
     facts = dcmjs.ask("find", keys={"PatientID": "P1"}, options=options)
     assert [one["StudyInstanceUID"] for one in facts["matches"]] == [STUDY]
+
+
+def test_tls(start, client, tmp_path, destination):
+    """Both ways: it asks by TLS, and so do we where it is the destination."""
+    assert client.store(*FILES).status == 200
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("127.0.0.1")
+    modality = {"AET": "DEST", "Host": "127.0.0.1", "Port": destination, "UseDicomTls": True}
+    running = start(
+        DicomModalities={**WORKSTATION, "dest": modality},
+        DicomTlsEnabled=True,
+        DicomTlsCertificate=str(certificate),
+        DicomTlsPrivateKey=str(key),
+        DicomTlsTrustedCertificates=str(authority.file),
+    )
+    secured = {
+        "securityOptions": {
+            "key": key.read_text(),
+            "cert": certificate.read_text(),
+            "ca": authority.file.read_text(),
+            "requestCert": True,
+            "rejectUnauthorized": True,
+        }
+    }
+    workstation = DcmjsDimse(running.port, tmp_path)
+    facts = workstation.ask("find", keys={"PatientID": "P1"}, options=secured)
+    assert [one["StudyInstanceUID"] for one in facts["matches"]] == [STUDY]
+    facts = workstation.ask("move", study=STUDY, to="DEST", listen=destination, options=secured)
+    assert (facts["statuses"][-1], facts["counts"][-1]) == (0, [INSTANCES, 0, 0])
 
 
 def test_a_stranger_is_told_that_it_may_not(start, client, tmp_path):

@@ -81,6 +81,12 @@ def test_a_mistake_in_receive(receive):
         [{"Account": "a", "Schedule": ["at night"]}],
         [{"Account": "a", "PriorModalities": ["ct"]}],
         [{"Account": "a", "PriorModality": ["CT"]}],
+        [{"Account": "a", "On": "Query"}],
+        [{"Account": "a", "On": ["Worklist"]}],
+        [{"Account": "a", "On": []}],
+        [{"Account": "a", "On": ["Query", ["Instance"]]}],
+        [{"Account": "a", "On": ["Instance", "Query"], "Modalities": ["CT"]}],
+        [{"Account": "a", "On": ["Query"], "Tags": {"BodyPartExamined": "CHEST"}}],
     ],
     ids=str,
 )
@@ -138,3 +144,14 @@ def test_what_is_for_an_account_with_a_mistake_stays_where_it_is():
 def test_a_misspelt_name_is_an_error(name, words):
     found = settings(**{name: []})
     assert [words in str(one) and one.error for one in found.problems] == [True]
+
+
+def test_the_worklist_of_orthanc(tmp_path):
+    section = {"Accounts": {"a": SCOPED}, "Prefetch": [{"Account": "a", "On": ["Worklist"]}]}
+    whole = {"GoogleCloudPlatform": section, "Worklists": {"Enable": True, "Database": "entries"}}
+    found = read(whole, tmp_path)
+    assert found.problems == ()
+    assert found.prefetch[0].on == ("Worklist",)
+    assert found.worklist_folder == tmp_path / "entries"
+    for wrong in ([], {"Database": 3}):
+        assert "no priors are fetched" in str(read({**whole, "Worklists": wrong}).problems[0])

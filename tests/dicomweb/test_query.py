@@ -142,6 +142,7 @@ def each(name, count):
         ),
         ({"PatientID": "A", "StudyInstanceUID": NINE}, [{"PatientID": "A"}]),
         ({"PatientID": NINE, "StudyInstanceUID": "1\\2"}, [STUDY_1, STUDY_2]),
+        ({"StudyInstanceUID": "1\\2", "PatientID": "A\\B"}, [STUDY_1, STUDY_2]),
         ({"PatientName": "A", "StudyInstanceUID": "1\\2\\1"}, [{**A, **STUDY_1}, {**A, **STUDY_2}]),
         (
             {"StudyDate": "20260101", "StudyInstanceUID": NINE},

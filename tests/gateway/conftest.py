@@ -23,13 +23,16 @@ from tests.emulator.conftest import (
     shared_emulator,
     shared_folder,
 )
+from tests.support.ledgers import clock, sqlite_ledger
 
 __all__ = [
     "client",
+    "clock",
     "identities",
     "shared_client",
     "shared_emulator",
     "shared_folder",
+    "sqlite_ledger",
 ]
 
 STORE_PARTS = ("Project", "Location", "Dataset", "DicomStore")

@@ -128,7 +128,7 @@ def explorer_file(site, levels):
     return file
 
 
-@pytest.mark.parametrize("levels", ["", '"study": []', f'"study": [{MINE} /* mine */]'])
+@pytest.mark.parametrize("levels", ['"series": []', f'"study": [{MINE} /* mine */]'])
 def test_buttons_of_orthanc_explorer_2(site, levels):
     file = explorer_file(site, levels)
     before = contents(site.folder)
@@ -142,9 +142,8 @@ def test_buttons_of_orthanc_explorer_2(site, levels):
     assert contents(site.folder) == before
 
 
-@pytest.mark.parametrize("levels", ["", f'"study": [{MINE}]'])
-def test_buttons_that_were_added_meanwhile_stay(site, levels):
-    file = explorer_file(site, levels)
+def test_buttons_that_were_added_meanwhile_stay(site):
+    file = explorer_file(site, f'"study": [{MINE}]')
     site.install()
     other = MINE.replace("mine", "other")
     text = file.read_text()
@@ -152,4 +151,4 @@ def test_buttons_that_were_added_meanwhile_stay(site, levels):
     site.uninstall()
     options = read_files([site.config])["OrthancExplorer2"]["UiOptions"]["CustomButtons"]
     ids = {level: [one["Id"] for one in found] for level, found in options.items()}
-    assert ids == {"bulk-studies": ["other"], **({"study": ["mine"]} if levels else {})}
+    assert ids == {"bulk-studies": ["other"], "study": ["mine"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import contextmanager
 
 import psutil
 import pydicom
@@ -12,6 +13,7 @@ import pytest
 import urllib3
 
 from tests.emulator.client import make_dicom
+from tests.retrieval.test_worklist import entry
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port, wait_until
@@ -21,25 +23,29 @@ PATIENT = {"PatientID": "4711", "PatientName": "Müller^Änne"}
 
 def instance(study, number, **more):
     series = f"1.2.{study}.1"
-    return make_dicom(
+    values = {
         **PATIENT,
-        SpecificCharacterSet="ISO_IR 100",
-        StudyInstanceUID=f"1.2.{study}",
-        SeriesInstanceUID=series,
-        SOPInstanceUID=f"{series}.{number}",
-        **more,
-    )
+        "SpecificCharacterSet": "ISO_IR 100",
+        "StudyInstanceUID": f"1.2.{study}",
+        "SeriesInstanceUID": series,
+        "SOPInstanceUID": f"{series}.{number}",
+    }
+    return make_dicom(**{**values, **more})
 
 
 LOCAL = [instance(1, 1), instance(3, 1)]
 CLOUD = [instance(2, 1), instance(2, 2), instance(3, 1, Modality="CT"), instance(3, 2)]
+OTHERS = [
+    instance(5, 1, PatientID="4712", PatientName="Huber^Eva"),
+    instance(6, 1, PatientID="4714", PatientName="Huber^Ida"),
+]
 
 
-@pytest.fixture
-def site(orthanc, tmp_path):
-    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both."""
+@contextmanager
+def running_site(orthanc, tmp_path, **more):
+    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 and 6 are of others."""
     emulator = Emulator(tmp_path / "emulator", "--admin")
-    for file in CLOUD:
+    for file in (*CLOUD, *OTHERS):
         answer = urllib3.request(
             "POST",
             f"{emulator.url}/v1/{STORE_PATH}/dicomWeb/studies",
@@ -56,8 +62,12 @@ def site(orthanc, tmp_path):
             "Port": free_port(),
             "AnswerForOrthanc": True,
         },
+        **more,
     }
     dicom, destination = free_port(), free_port()
+    worklist = tmp_path / "worklist"
+    worklist.mkdir()
+    (worklist / "expected.wl").write_bytes(entry("4714"))
     running = orthanc(
         {
             "GoogleCloudPlatform": section,
@@ -65,6 +75,7 @@ def site(orthanc, tmp_path):
             "DicomPort": dicom,
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowMove": True,
+            "Worklists": {"Database": str(worklist)},
             "DicomModalities": {"dest": ["DEST", "127.0.0.1", destination]},
         }
     )
@@ -79,11 +90,20 @@ def site(orthanc, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     running.received = received
-    yield running
-    storescp.kill()
-    storescp.wait()
-    running.kill()  # its DICOM server takes seconds to stop
-    emulator.stop()
+    try:
+        yield running
+    finally:
+        storescp.kill()
+        storescp.wait()
+        running.kill()  # its DICOM server takes seconds to stop
+        emulator.stop()
+
+
+@pytest.fixture
+def site(orthanc, tmp_path):
+    rules = [{"Account": "google", "On": [one]} for one in ("Query", "Worklist")]
+    with running_site(orthanc, tmp_path, Prefetch=rules) as running:
+        yield running
 
 
 def dcmtk(site, program, *arguments, keys):
@@ -117,7 +137,8 @@ def test_its_dicom_server_has_both(site):
     assert all("[Müller^Änne " in one and "[ORTHANC" in one for one in found.values())
     counts = [re.search(r"\(0020,1208\) IS \[(\d)", found[one])[1] for one in sorted(found)]
     assert counts == ["1", "2", "2"]
-    assert find(site, "PatientID=4712") == {}
+    assert find(site, "PatientID=4713") == {}
+    assert sorted(find(site, "PatientID=4712")) == ["1.2.5"]
 
     keys = ("QueryRetrieveLevel=PATIENT", "PatientID=4711")
     said = dcmtk(site, "movescu", "-P", "-aem", "DEST", keys=keys)
@@ -127,9 +148,17 @@ def test_its_dicom_server_has_both(site):
     assert uids == ["1.2.1.1.1", "1.2.2.1.1", "1.2.2.1.2", "1.2.3.1.1", "1.2.3.1.2"]
     assert [one.get("Modality") for one in received if one.SOPInstanceUID == "1.2.3.1.1"] != ["CT"]
 
+    # Who is searched for, or stands in the worklist, has what the store has brought into Orthanc.
+    def are_fetched():
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": "1.2.5\\1.2.6"}}
+        return find(site, "PatientID=4712") and len(site.json("POST", "/tools/find", query)) == 2
+
+    wait_until(are_fetched, 60, lambda: site.log[-4000:])
+    assert len(site.json("GET", "/studies")) == 4
+
     # Where the store or the gateway is away, there is what Orthanc holds.
     site.emulator.stop()
-    assert sorted(find(site)) == ["1.2.1", "1.2.3"]
+    assert sorted(find(site)) == ["1.2.1", "1.2.3", "1.2.5", "1.2.6"]
     site.wait_for_log("only of what Orthanc holds")
     (child,) = [
         one

@@ -21,6 +21,7 @@ from orthanc_gcp.ledger.workers import (
     ALIVE_FOR,
     DEAD_AFTER,
     REFRESH_EVERY,
+    alive_workers,
     any_alive,
     has_several,
     worker_registry,
@@ -53,9 +54,20 @@ def test_a_worker_counts_from_its_joining_until_it_leaves(ledger):
     registry.join()
     assert registry.alive
     assert any_alive(ledger.engine)
+    assert alive_workers(ledger.engine) == ["w"]
     registry.leave()
     assert not registry.alive
     assert not any_alive(ledger.engine)
+    assert alive_workers(ledger.engine) == []
+
+
+def test_the_workers_that_run_are_named(ledger, joined):
+    """Those that have died without a word are not, whoever they were."""
+    ledger.key_values.set("worker:dead", True)
+    names = ["w"] if ledger.engine.dialect.name == "sqlite" else ["ä: *%_", "w"]
+    for name in names:
+        joined(ledger.engine, name)
+    assert alive_workers(ledger.engine) == sorted(names)
 
 
 def test_a_worker_is_alone_until_another_joins(ledger, joined):

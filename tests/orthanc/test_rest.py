@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,7 @@ from tests.orthanc.orthanc_stub import stub
 from tests.support.certificates import Authority
 from tests.support.orthanc import Orthanc, free_port
 from tests.support.raw_server import RawServer, answer
+from tests.support.site import make_instance
 from tests.transport.test_deadlines import HEADS, LIMIT, says_slowly
 
 
@@ -102,6 +104,21 @@ def test_many_texts_of_an_orthanc_with_users(guarded):
     assert texts == ["[]", "[]", None]
     refused = OrthancRest(f"http://{guarded}").texts(paths)
     assert [error.status for error in refused] == [401, 401, 401]
+
+
+def test_small_files_are_given_one_after_the_other(guarded):
+    files = [make_instance(size=1) for _ in range(40)]
+    rest = OrthancRest(f"http://percent:{quote('100%')}@{guarded}/")
+    answers = list(rest.upload_each("/instances", [*files, b"no file", files[0]]))
+    said = [(status, answer.get("Status")) for status, answer in answers]
+    assert said == [(200, "Success")] * 40 + [(400, None), (200, "AlreadyStored")]
+    found = {
+        rest.text(f"/instances/{answer['ID']}/attachments/dicom/md5") for _, answer in answers[:40]
+    }
+    assert found == {hashlib.md5(file).hexdigest() for file in files}
+    assert list(rest.upload_each("/instances", [])) == []
+    with pytest.raises(OrthancRefusedError):
+        list(OrthancRest(f"http://{guarded}").upload_each("/instances", files[:2]))
 
 
 @pytest.mark.parametrize("user", ["raw", "percent", "colon"])
@@ -310,3 +327,45 @@ def test_many_texts_where_no_pipeline_gets_through(tmp_path):
     assert isinstance(found[4], OrthancRefusedError)
     assert found[5] == "x"
     assert set(asked) == {f"/base{path}" for path in paths}
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_small_files_where_connections_end(answered):
+    """The server reads a request, and answers some on each connection: none is lost."""
+    taken: list[bytes] = []
+
+    class Closing(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        count = 0
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.count += 1
+            single = self.headers.get("User-Agent") is not None  # urllib3's own
+            if self.count > answered and not single:
+                self.close_connection = True
+                return
+            taken.append(body)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) + 2))
+            self.end_headers()
+            self.wfile.write(b'"' + body + b'"')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    bodies = [b"%d" % number for number in range(7)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        rest = OrthancRest(f"http://127.0.0.1:{server.server_port}/")
+        found = list(rest.upload_each("/instances", bodies))
+        server.shutdown()
+    assert found == [(200, body.decode()) for body in bodies]
+    assert set(taken) == set(bodies)
+
+
+def test_small_files_for_an_orthanc_that_is_not_there():
+    rest = OrthancRest("http://127.0.0.1:9/")
+    with pytest.raises(OrthancUnavailableError):
+        next(rest.upload_each("/instances", [b"a", b"b"]))
+    assert rest._pipelines, "it may know them when it is there"

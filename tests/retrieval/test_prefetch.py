@@ -22,8 +22,10 @@ from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval import prefetch
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.prefetch import Prefetcher
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
+from orthanc_gcp.retrieval.worklist import UnreadableEntryError
 from tests.retrieval.simulation import Inline
 from tests.support.ledgers import ORTHANC, A
 from tests.support.simulation import FakeClock
@@ -82,6 +84,9 @@ class Orthanc:
     def studies_of(self, resources: Sequence[str]) -> list[str]:
         return list(resources)
 
+    def find_study(self, uid: str) -> list[str]:
+        return ["new"] if uid == self.attributes_of["study"] else []
+
     def members(self, resources: list[str]) -> list[str]:
         if self.fails is not None:
             raise self.fails
@@ -97,7 +102,7 @@ class Orthanc:
 class Fetching:
     """A prefetcher whose time is a test's."""
 
-    def __init__(self, ledger, time, **rule):
+    def __init__(self, ledger, time, worklist=None, **rule):
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
         self.store, self.orthanc = Store(), Orthanc()
         self.source, self.paused, self.renewed = ORTHANC, False, 0
@@ -110,11 +115,10 @@ class Fetching:
             ledger,
             self.orthanc,
             {A: self.remote},
-            lambda: self.source,
-            lambda _: not self.paused,
-            lambda: False,
+            Conditions(lambda: self.source, lambda _: not self.paused, lambda: False),
             lambda: self.local,
             lambda: None,
+            worklist=worklist,
             pool=lambda *_: Inline(),
         )
 
@@ -406,3 +410,120 @@ def test_what_is_asked_for_while_it_is_looked_for_is_looked_for_again(fetching):
     fetching.prefetcher.demand(ORTHANC, A, ["new"])
     fetching.prefetcher._skip(before, "no_rule")
     assert fetching.row().state == "waiting"
+
+
+# -- On a search -----------------------------------------------------------------------------------
+
+
+def search(fetching, study):
+    """Somebody searches for the patient of a study; what is wanted back then."""
+    fetching.ledger.prefetches.search_for(ORTHANC, study, A, 60.0)
+    fetching.prefetcher.step()
+    return fetching.wanted()
+
+
+@pytest.fixture
+def searching(sqlite_ledger, clock):
+    return Fetching(sqlite_ledger, clock, on=("Query",), max_studies=2)
+
+
+def test_the_newest_of_a_patient_who_is_searched_for(searching):
+    for number, date in enumerate(("20230101", "20250101", "20240101")):
+        searching.store.add(f"1.{number}", date)
+    searching.store.add("2.1", patient="4712")
+    searching.store.add("2.2", issuer="other")
+    assert searching.receive() == []  # which such a rule is not for
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2"]
+    assert searching.row("1.0").state == "requested"
+
+    # Not again at once, and later what has come since.
+    searching.store.add("1.3", "20260101")
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2"]
+    searching.pass_time(61)
+    assert sorted(search(searching, "1.0")) == ["1.1", "1.2", "1.3"]
+
+
+def test_a_rule_for_instances_is_for_no_search(fetching):
+    fetching.store.add("1.1")
+    assert search(fetching, "1.1") == []
+    assert fetching.row("1.1").reason == "no_rule"
+
+
+def test_a_study_that_only_orthanc_has(searching):
+    searching.store.add("1.1")
+    assert search(searching, "1.9") == ["1.1"]
+    assert search(searching, "3.3") == ["1.1"]
+    assert searching.row("3.3").reason == "gone"
+
+
+def test_a_store_that_is_away_when_it_is_asked_whose_a_study_is(searching):
+    searching.store.add("1.1")
+    searching.store.fails = StoreError("away", reason=StoreReason.UNAVAILABLE, retryable=True)
+    assert search(searching, "1.1") == []
+    assert searching.row("1.1").state == "waiting"
+    searching.store.fails = None
+    searching.pass_time(7200)
+    searching.prefetcher.step()
+    assert searching.wanted() == ["1.1"]
+
+
+# -- On an entry of a worklist ---------------------------------------------------------------------
+
+
+class Worklist:
+    """Entries by their digests."""
+
+    def __init__(self):
+        self.attributes_of = {}
+
+    def entries(self):
+        return list(self.attributes_of)
+
+    def attributes(self, digest):
+        found = self.attributes_of[digest]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_an_entry_of_a_worklist(sqlite_ledger, clock):
+    worklist = Worklist()
+    fetching = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",), modalities=("CT",))
+    fetching.store.add("1.1")
+    patient = {"0010,0020": "4711", "0008,0060": "CT", "0008,0020": "20200101"}
+    worklist.attributes_of = {
+        "ab": patient,
+        "cd": {**patient, "0008,0060": "MR"},
+        "ef": UnreadableEntryError("it cannot be read"),
+        "01": {"0008,0060": "CT"},
+    }
+    for _ in range(5):
+        fetching.prefetcher.step()
+    assert fetching.wanted() == ["1.1"]
+    reasons = [fetching.row(f"worklist/{one}").reason for one in ("ab", "cd", "ef", "01")]
+    assert reasons == [None, "no_rule", "unreadable", "no_patient_id"]
+    assert fetching.receive() == ["1.1"], "which such a rule is not for"
+
+    # It is looked at now and then; what was there before stays done, also after a restart.
+    worklist.attributes_of["23"] = patient
+    fetching.prefetcher.step()
+    assert fetching.ledger.prefetches.found("worklist/23") == []
+    fetching.pass_time(11)
+    del worklist.attributes_of["cd"]
+    fetching.prefetcher.step()
+    assert fetching.row("worklist/23").state == "requested"
+    again = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",))
+    again.store.add("1.5")
+    assert not again.prefetcher.step()
+
+
+def test_an_entry_that_has_gone(sqlite_ledger, clock):
+    worklist = Worklist()
+    worklist.attributes_of["ab"] = {}
+    fetching = Fetching(sqlite_ledger, clock, worklist, on=("Worklist",))
+    fetching.source = ""
+    assert not fetching.prefetcher.step()
+    fetching.ledger.prefetches.add(ORTHANC, ["worklist/zz"], [A])
+    fetching.source = ORTHANC
+    fetching.prefetcher.step()
+    assert fetching.row("worklist/zz").reason == "gone"

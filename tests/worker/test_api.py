@@ -16,6 +16,8 @@ import urllib3
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.audit.running import RunningAudit
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.operations import paused_accounts
 from orthanc_gcp.custody.reporting.overview import Overview
@@ -234,6 +236,11 @@ def test_pages_and_filters(desk):
         ("POST", "/gcp/accounts/a/send", {"Resources": {"x": "y"}}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": ""}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": "x/y"}, 404, "no resource x/y"),
+        ("GET", "/gcp/accounts/a/series", None, 400, "study: expected"),
+        ("GET", "/gcp/accounts/a/series?study=1&after=x", None, 400, "Next of another page"),
+        ("POST", "/gcp/backfill/pause", {"Index": "gone"}, 404, "no backfill of gone"),
+        ("POST", "/gcp/backfill/resume", {"Index": 1}, 400, 'expected {"Index"'),
+        ("POST", "/gcp/backfill/resume", {}, 400, 'expected {"Index"'),
         ("POST", "/gcp/accounts/a/send", {}, 400, 'expected {"Resources"'),
         ("POST", "/gcp/accounts/a/send", {"Resources": [""]}, 400, 'expected {"Resources"'),
         (
@@ -317,7 +324,10 @@ def test_who_works_on_the_ledger(desk):
     desk.ledger.queue.claim(
         "a", "o", "b", "worker-1", most_instances=2, most_bytes=999, most_batches=9
     )
+    RunningAudit(desk.ledger, "machine").note(3, 10)
     told = desk.call("GET", "/gcp/activity")[1]
+    (audit,) = told["Audits"]
+    assert (audit["Machine"], audit["Studies"]) == ("machine", {"Done": 3, "Total": 10})
     assert [one["Worker"] for one in told["Senders"]] == ["worker-1"]
     (orthanc,) = told["Orthancs"]
     assert (orthanc["Index"], orthanc["OpenInstances"], orthanc["Seen"]) == ("o", 3, None)
@@ -450,3 +460,13 @@ def test_before_there_is_a_ledger_only_its_health_is_answered(ledger):
     finally:
         desk.listener.stop()
         desk.http.clear()
+
+
+def test_a_backfill_is_steered(desk):
+    desk.ledger.indexes.begin("o", 0, desk.ledger.now())
+    BackfillStudies(desk.ledger, "o", ["a"]).restart()
+    for action, paused in (("pause", True), ("resume", False)):
+        told = desk.call("POST", f"/gcp/backfill/{action}", {"Index": "o"})
+        assert told == (200, {"Index": "o", "Paused": paused})
+        (one,) = desk.call("GET", "/gcp/activity")[1]["Backfills"]
+        assert one["Paused"] is paused

@@ -75,7 +75,7 @@ let server = null;
 if (wanted.listen) {
   server = new Server(Destination);
   server.on('networkError', (error) => { facts.problem = String(error); });
-  server.listen(wanted.listen);
+  server.listen(wanted.listen, wanted.options ?? {});
 }
 const ended = new Promise((resolve) => { client.on('closed', resolve); });
 client.addRequest(request);

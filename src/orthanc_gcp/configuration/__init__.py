@@ -22,6 +22,7 @@ from orthanc_gcp.configuration.options import (
     Section,
     SendRule,
     Settings,
+    WorklistPlugin,
 )
 from orthanc_gcp.configuration.problems import Problem
 from orthanc_gcp.configuration.reading import read
@@ -44,5 +45,6 @@ __all__ = [
     "Section",
     "SendRule",
     "Settings",
+    "WorklistPlugin",
     "read",
 ]

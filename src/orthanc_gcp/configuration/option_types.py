@@ -72,6 +72,7 @@ __all__ = [
     "SUBSCRIPTION",
     "TAGS",
     "TEXT",
+    "TRIGGERS",
     "URL",
     "VERIFY",
     "WEBHOOK",
@@ -183,6 +184,15 @@ def _one_of(*values: str) -> OptionType:
     return _type(" or ".join(f'"{value}"' for value in values), lambda one: one in values, shown)
 
 
+def _some_of(*values: str) -> OptionType:
+    named = ", ".join(f'"{value}"' for value in values)
+
+    def are_known(given: Any) -> bool:
+        return isinstance(given, list) and bool(given) and all(one in values for one in given)
+
+    return _type(f"a list of {named}, at least one", are_known)
+
+
 def _shown_host(value: Any) -> str:
     """An address by its host: what else it holds may be a secret."""
     if isinstance(value, str) and value.lower().startswith(("http://", "https://")):
@@ -256,6 +266,7 @@ SUBSCRIPTION = _type(
 STRINGS = _type("a list of strings", _is_strings)
 TAGS = OptionType(tags_expected)
 TEXT = _type("a string", _is_text)
+TRIGGERS = _some_of("Instance", "Query", "Worklist")
 URL = OptionType(url_expected)
 VERIFY = _one_of("Search", "Sample", "Bytes")
 WEBHOOK = OptionType(webhook_expected)

@@ -50,6 +50,7 @@ from orthanc_gcp.configuration.option_types import (
     SUBSCRIPTION,
     TAGS,
     TEXT,
+    TRIGGERS,
     URL,
     VERIFY,
     WEBHOOK,
@@ -175,7 +176,9 @@ class ReceiveRule:
 class PrefetchRule:
     """One entry of ``GoogleCloudPlatform.Prefetch``: which priors of what patients are fetched.
 
-    ``modalities`` and ``tags`` are those of the study that Orthanc receives.
+    ``modalities`` and ``tags`` are those of the study that Orthanc receives; ``on`` has what they
+    are fetched upon: ``Instance``, the first of a study, ``Query``, a C-FIND for the
+    patient, ``Worklist``, an entry of Orthanc's worklist plugin.
     """
 
     account: str = option(WORD)
@@ -186,6 +189,7 @@ class PrefetchRule:
     max_age_days: int | None = option(DAYS, None)
     max_studies: int = option(PRIORS, DEFAULT_MAX_STUDIES)
     schedule: tuple[str, ...] = option(SCHEDULE, ())
+    on: tuple[str, ...] = option(TRIGGERS, ("Instance",))
 
 
 @dataclass(frozen=True)
@@ -306,12 +310,20 @@ class PythonPlugin:
 
 
 @dataclass(frozen=True)
+class WorklistPlugin:
+    """Options of Orthanc's worklist plugin."""
+
+    database: str = option(TEXT, "", wrong=Effect.NO_PREFETCH)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that the connector needs to know, and what was wrong with the rest."""
 
     orthanc: Globals
     dicom_web: DicomWeb
     python: PythonPlugin
+    worklists: WorklistPlugin
     section: Section
     accounts: tuple[Account, ...]
     folder: Path
@@ -387,6 +399,12 @@ class Settings:
     def storage_folder(self) -> Path:
         """Where Orthanc keeps its files; a relative one lies beside its configuration."""
         return self.folder / self.orthanc.storage_directory
+
+    @property
+    def worklist_folder(self) -> Path:
+        """Where the entries of the worklist are: Orthanc's worklist plugin takes it from where
+        Orthanc runs, or else it lies beside the configuration."""
+        return self.credential_file(self.worklists.database)
 
     @property
     def servers_root(self) -> str:

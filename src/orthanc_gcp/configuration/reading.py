@@ -25,6 +25,7 @@ from orthanc_gcp.configuration.options import (
     PythonPlugin,
     Section,
     Settings,
+    WorklistPlugin,
 )
 from orthanc_gcp.configuration.problems import (
     Effect,
@@ -40,7 +41,7 @@ from orthanc_gcp.configuration.server_options import server_options
 
 __all__ = ["read"]
 
-Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, Section)
+Model = TypeVar("Model", Globals, DicomWeb, PythonPlugin, WorklistPlugin, Section)
 Rejected = dict[str, tuple[Problem, ...]]
 
 BESIDE = ("Accounts", "Send", "Backfill", "Receive", "Prefetch", "Gateway", "Mail")
@@ -77,6 +78,8 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     orthanc = _options(Globals, whole, "", problems)
     plugin = _options(DicomWeb, dicom_web, "DicomWeb", problems)
     interpreter = _options(PythonPlugin, python, "Python", problems)
+    entries = _object(whole.get("Worklists", {}), "Worklists", problems, Effect.NO_PREFETCH)
+    worklists = _options(WorklistPlugin, entries, "Worklists", problems)
     own = _options(Section, section, SECTION, problems)
     if "Gateway" not in section:  # what only the gateway reads of Orthanc's options is its own
         problems = [one for one in problems if one.effect is not Effect.NO_GATEWAY]
@@ -93,12 +96,15 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
         orthanc=orthanc,
         dicom_web=plugin,
         python=interpreter,
+        worklists=worklists,
         section=own,
         accounts=accounts,
         rejected=rejected,
         rules=followed,
         receive=receive_rules(section.get("Receive", []), accounts, known, problems),
-        prefetch=prefetch_rules(section.get("Prefetch", []), accounts, known, problems),
+        prefetch=prefetch_rules(
+            section.get("Prefetch", []), accounts, known, worklists.database, problems
+        ),
         backfill=backfill(section.get("Backfill", False), bool(followed), problems),
         mail=by_mail,
         gateway=gateway(section.get("Gateway"), known, problems),

@@ -50,7 +50,11 @@ def receive_rules(
 
 
 def prefetch_rules(
-    entries: Any, accounts: Sequence[Account], known: Collection[str], problems: list[Problem]
+    entries: Any,
+    accounts: Sequence[Account],
+    known: Collection[str],
+    worklist: str,
+    problems: list[Problem],
 ) -> tuple[PrefetchRule, ...]:
     """The rules that can be followed.
 
@@ -58,10 +62,23 @@ def prefetch_rules(
     ----------
     accounts, known
         See :func:`receive_rules`.
+    worklist
+        The folder of Orthanc's worklist plugin; empty for none.
     """
     path, usable = f"{SECTION}.Prefetch", {account.name for account in accounts}
-    rules = _rules(PrefetchRule, entries, path, known, Effect.NO_PREFETCH, problems)
-    return tuple(rule for _, rule in rules if rule.account in usable)
+    found = []
+    for where, rule in _rules(PrefetchRule, entries, path, known, Effect.NO_PREFETCH, problems):
+        if "Query" in rule.on and (rule.modalities or rule.tags):
+            words = (
+                "a C-FIND for a patient has no Modalities and no Tags: expected a rule of its own"
+            )
+            problems.append(Problem(f"{where}.On", words, effect=Effect.NO_PREFETCH))
+        elif "Worklist" in rule.on and not worklist:
+            words = "there is no worklist: expected Worklists.Database, the folder of its entries"
+            problems.append(Problem(f"{where}.On", words, effect=Effect.NO_PREFETCH))
+        elif rule.account in usable:
+            found.append(rule)
+    return tuple(found)
 
 
 def _whole_name(subscription: str, account: Account) -> str:

@@ -296,7 +296,7 @@ def _one_by_one(
     def order(tag: str) -> tuple[bool, int]:
         return tag not in _RARE, len(lists[tag])
 
-    tag = min(lists.keys() - asked.keys(), key=order, default=None)
+    tag = min((one for one in lists if one not in asked), key=order, default=None)
     if tag is None or (
         len(lists[tag]) > MOST_SEARCHES and (tag not in _RARE or _RARE & set(asked))
     ):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -13,15 +12,14 @@ from pydicom.dataset import Dataset
 from orthanc_gcp.dicomweb import query as store_query
 from orthanc_gcp.dicomweb.matching import Key, key_of
 from orthanc_gcp.dicomweb.query import Query, QueryResult, is_searchable
-from orthanc_gcp.dicomweb.readable import SearchableStore
+from orthanc_gcp.dicomweb.readable import ReadableStore, SearchableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.answer import made_answer, values_of
 from orthanc_gcp.gateway.association import Answer, Find
 from orthanc_gcp.gateway.request import FindRequest, IdentifierError, Level, read_request
+from orthanc_gcp.gateway.searching import SearchingService
 
 __all__ = ["FindService"]
-
-_log = logging.getLogger(__name__)
 
 # PS3.4 §C.4.1.1.4
 SUCCESS, CANCELLED, MATCH, MATCH_WITH_UNSUPPORTED_KEYS = 0x0000, 0xFE00, 0xFF00, 0xFF01
@@ -60,35 +58,35 @@ _RELATED = {
 """What is counted, or gathered, among what is below a match (PS3.4 §C.3.4)."""
 _COLLECTED = {_MODALITIES: _MODALITY, _SOP_CLASSES: _SOP_CLASS}
 _UNIQUE = {Level.PATIENT: _PATIENT_ID, Level.STUDY: _STUDY_UID, Level.SERIES: _SERIES_UID}
-_AT_ONCE, _AHEAD = 8, 16
+_AHEAD = 16
 
 
-class FindService:
+OnMatch = Callable[[str, FindRequest, Mapping[str, Any]], None]
+
+
+class FindService(SearchingService):
     """Answers C-FIND; several threads may use it at once.
 
     Parameters
     ----------
-    stores
-        The store of each account.
-    renew
-        Is called with an account whose access token was refused.
+    stores, renew
+        As :class:`SearchingService`.
     most_answers
         After so many matches, the rest is left out, and said to be; 0 for all.
+    on_match
+        Is called with the account, the request and the first match of each.
     """
 
     def __init__(
         self,
-        stores: Mapping[str, SearchableStore],
+        stores: Mapping[str, ReadableStore],
         renew: Callable[[str], None] = lambda _: None,
         *,
         most_answers: int = 0,
+        on_match: OnMatch = lambda *_: None,
     ) -> None:
-        self._stores, self._renew, self._most = stores, renew, most_answers
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-find")
-
-    def close(self) -> None:
-        """Search nothing any more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().__init__(stores, renew)
+        self._most, self._on_match = most_answers, on_match
 
     def __call__(self, find: Find, is_cancelled: Callable[[], bool]) -> Iterator[Answer]:
         """The responses to a request, as its matches are found; the final one last."""
@@ -99,17 +97,16 @@ class FindService:
             return
         store = self._stores[find.account]
         try:
-            yield from self.answers(store, request, find.called, is_cancelled)
+            account, called = find.account, find.called
+            yield from self.answers(store, account, request, called, is_cancelled)
         except StoreError as error:
-            if error.status == 401:
-                self._renew(find.account)
-            _log.warning("the store of %s cannot be searched: %s", find.account, error)
             status = OUT_OF_RESOURCES if error.retryable else UNABLE_TO_PROCESS
-            yield Answer(status, comment=f"the store: {error.reason}")
+            yield Answer(status, comment=self._not_searched(find.account, error))
 
     def answers(
         self,
         store: SearchableStore,
+        account: str,
         request: FindRequest,
         called: str,
         is_cancelled: Callable[[], bool],
@@ -118,6 +115,8 @@ class FindService:
 
         Parameters
         ----------
+        account
+            Whose store it is; empty for nobody's.
         called
             The AE title that a match can be retrieved by.
 
@@ -130,6 +129,7 @@ class FindService:
         pending = MATCH if len(keys) == len(request.keys) else MATCH_WITH_UNSUPPORTED_KEYS
         query = Query(_SEARCHED[request.level], keys, _fields(request))
         found = store_query.find(store, query, QueryResult(), is_cancelled, self._pool)
+        found = self._noted(account, request, found)
         matches = _patients(found) if request.level is Level.PATIENT else found
         answers = self._ahead(store, request, called, matches)
         for sent, answer in enumerate(answers):
@@ -141,6 +141,14 @@ class FindService:
                 return
             yield Answer(pending, answer)
         yield Answer(CANCELLED if is_cancelled() else SUCCESS)
+
+    def _noted(
+        self, account: str, request: FindRequest, found: Iterator[Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        for number, match in enumerate(found):
+            if number == 0:
+                self._on_match(account, request, match)
+            yield match
 
     def _ahead(
         self,

@@ -34,6 +34,7 @@ from orthanc_gcp.gateway.retrieve.destinations import Destinations
 from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.provider import RetrieveProvider
 from orthanc_gcp.gateway.retrieve.service import GET_MODELS, MOVE_MODELS, RetrieveService
+from orthanc_gcp.gateway.searched_patients import SearchedPatients
 from orthanc_gcp.gateway.server import Server
 from orthanc_gcp.gateway.status import GatewayStatus
 from orthanc_gcp.gateway.store import STORAGE_CLASSES, TRANSFER_SYNTAXES, StoreService
@@ -41,6 +42,7 @@ from orthanc_gcp.gateway.tls import client_context, server_context
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["Gateway"]
@@ -112,13 +114,17 @@ class Gateway:
                 self._stores[account.name] = store
         except StoreError as error:
             raise ConfigurationError(str(error)) from error
+        ledger = _ledger(settings)
+        self._searched = _searched(settings, ledger, orthanc)
         self._finder = FindService(
-            self._stores, self._tokens.renew, most_answers=options.max_answers
+            self._stores,
+            self._tokens.renew,
+            most_answers=options.max_answers,
+            on_match=(lambda *_: None) if self._searched is None else self._searched.found,
         )
         self._figures = Figures()
         self._storing = None if orthanc is None else StoreService(orthanc)
         self._peers = Peers(settings.orthanc, dict(options.aets))
-        ledger = _ledger(settings)
         self._committing = self._commitments(settings, options, orthanc, ledger)
         self._entity = _entity(settings)
         implementation = (
@@ -126,11 +132,10 @@ class Gateway:
             str(self._entity.implementation_version_name),
         )
         destinations = Destinations(settings, implementation)
-        self._retrieving = RetrieveService(
-            self._stores, self._tokens.renew, limits(settings, Bookings(ledger))
-        )
+        limits_of = limits(settings, Bookings(ledger))
+        self._retrieving = RetrieveService(self._stores, self._tokens.renew, limits_of)
         self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
-        self.for_orthanc = self._for_orthanc(options, orthanc, destinations)
+        self.for_orthanc = self._for_orthanc(options, orthanc, destinations, limits_of)
         try:
             self._server = Server(
                 self._entity,
@@ -165,14 +170,18 @@ class Gateway:
         return CommitmentService(ledger, stores, peers, reporter, orthanc, timeout, renew)
 
     def _for_orthanc(
-        self, options: GatewayOptions, orthanc: OrthancRest | None, destinations: Destinations
+        self,
+        options: GatewayOptions,
+        orthanc: OrthancRest | None,
+        destinations: Destinations,
+        limits: LimitsOf,
     ) -> ForOrthanc | None:
         if orthanc is None or not options.answer_for_orthanc:
             return None
         renew, most = self._tokens.renew, options.max_answers
         of, peers = self._stores, self._peers
         return for_orthanc(
-            orthanc, self._finder, of, renew, self._figures, peers, destinations, most
+            orthanc, self._finder, of, renew, self._figures, peers, destinations, most, limits
         )
 
     @property
@@ -209,6 +218,8 @@ class Gateway:
             if self._committing is not None:
                 self._committing.stop()
             self._finder.close()
+            if self._searched is not None:
+                self._searched.close()
             if self.for_orthanc is not None:
                 self.for_orthanc.close()
             self._retrieving.close()
@@ -242,6 +253,21 @@ def _ledger(settings: Settings) -> Ledger | None:
         _log.warning("storage commitment is not offered: %s", error)
         return None
     return Ledger(engine, stores=stores_of(settings))
+
+
+def _searched(
+    settings: Settings, ledger: Ledger | None, orthanc: OrthancRest | None
+) -> SearchedPatients | None:
+    """What notes whose priors are to be fetched; None where no rule wants it, or it cannot be."""
+    accounts = {rule.account for rule in settings.prefetch if "Query" in rule.on}
+    if not accounts:
+        return None
+    if ledger is None or orthanc is None:
+        words = "the priors of patients that are searched for are not fetched: %s"
+        _log.warning(words, "it needs the ledger, and Orthanc's REST API")
+        return None
+    source = OrthancSource(orthanc, settings.storage_folder)
+    return SearchedPatients(ledger, accounts, source.name)
 
 
 def _entity(settings: Settings) -> ApplicationEntity:

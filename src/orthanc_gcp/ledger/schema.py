@@ -463,7 +463,7 @@ prefetches = sql.Table(
     sql.Column("id", _Id, primary_key=True, autoincrement=True),
     sql.Column("account", sql.Text, nullable=False),
     sql.Column("source", sql.Text, nullable=False),  # which Orthanc
-    sql.Column("orthanc_id", sql.Text, nullable=False),  # of the study that it has received
+    sql.Column("orthanc_id", sql.Text, nullable=False),  # of a study, or its UID: see PrefetchRow
     sql.Column("state", sql.Text, nullable=False),
     sql.Column("attempts", sql.Integer, nullable=False),
     sql.Column("next_attempt_at", sql.Float),

@@ -35,7 +35,8 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.file_locks import file_lock, is_locked
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.key_values import KeyValues
+from orthanc_gcp.ledger.schema import State, key_values, transfers
 from orthanc_gcp.reasons import LedgerReason
 
 try:
@@ -45,7 +46,7 @@ except ImportError:  # Windows
 else:
     _HAS_OFD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
-__all__ = ["WorkerRegistry", "any_alive", "has_several", "worker_registry"]
+__all__ = ["WorkerRegistry", "alive_workers", "any_alive", "has_several", "worker_registry"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,15 @@ SILENT_AFTER = 25.0
 ALIVE_FOR = 15.0
 """Seconds for which a worker may count on its lock after it has seen it; fewer than the others wait
 before they end its session."""
+_NAMED = "worker:"
+"""What a worker has written down begins so: a lock does not say whose it is."""
+_LOCKED = sql.text(
+    "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_KEYS = sql.text(
+    "SELECT name, CAST(hashtext(name) AS oid) FROM unnest(CAST(:names AS text[])) AS name"
+)
 _TRIES = (0.0, 0.05, 0.2)
 """Seconds before each try to lock: another worker, or a command, may hold the lock for a moment to
 find out whether it is free."""
@@ -140,7 +150,7 @@ def any_alive(engine: sql.Engine) -> bool:
     """
     if engine.dialect.name == "sqlite":
         return is_locked(_lock_file(engine))
-    return _number_alive(engine) > 0
+    return bool(_locked(engine))
 
 
 def has_several(engine: sql.Engine) -> bool:
@@ -151,17 +161,44 @@ def has_several(engine: sql.Engine) -> bool:
     SQLAlchemyError
         The database is away.
     """
-    return engine.dialect.name != "sqlite" and _number_alive(engine) > 1
+    return engine.dialect.name != "sqlite" and len(_locked(engine)) > 1
 
 
-def _number_alive(engine: sql.Engine) -> int:
-    locks = sql.text(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND granted AND classid = :kind"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+def _locked(engine: sql.Engine) -> set[int]:
+    """The keys of the workers that run, on PostgreSQL."""
     with engine.connect() as connection:
-        return connection.scalar(locks, {"kind": ALIVE}) or 0
+        return set(connection.scalars(_LOCKED, {"kind": ALIVE}))
+
+
+def alive_workers(engine: sql.Engine) -> list[str]:
+    """The names of the workers that run on a database.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    noted = KeyValues(engine).starting_with(_NAMED)
+    names = sorted(name.removeprefix(_NAMED) for name in noted)
+    if engine.dialect.name == "sqlite":
+        return names if any_alive(engine) else []
+    locked = _locked(engine)
+    with engine.connect() as connection:
+        return [name for name, key in connection.execute(_KEYS, {"names": names}) if key in locked]
+
+
+def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:
+    """Write down what a worker is called; it works as well where that cannot be written."""
+    values = KeyValues(engine)
+    with suppress(sql.exc.SQLAlchemyError):
+        for other in values.starting_with(_NAMED) if alone else ():
+            values.delete(other)
+        values.set(f"{_NAMED}{name}", True)
+
+
+def _strike_out(engine: sql.Engine, name: str) -> None:
+    with suppress(sql.exc.SQLAlchemyError):
+        KeyValues(engine).delete(f"{_NAMED}{name}")
 
 
 def _soon(lock: Callable[[], bool]) -> bool:
@@ -251,6 +288,7 @@ class _Alone:
             raise self._in_use()
         self._there = self._which_file()
         self.alive = True
+        _note(self._engine, self._name, alone=True)
 
     def _which_file(self) -> tuple[int, int] | None:
         """What tells the file at the path from any other; None if there is none."""
@@ -289,6 +327,8 @@ class _Alone:
             self._dead.remove(name)
 
     def leave(self) -> None:
+        if self.alive:
+            _strike_out(self._engine, self._name)
         self.alive = False
         self._database.release()
         self._lock.release()
@@ -343,12 +383,15 @@ class _Several:
     def remove(self, name: str) -> None:
         self._missed.pop(name, None)
         if self._connection is not None:
+            _strike_out(self._engine, name)
             _unlock(self._connection, ALIVE, name)
 
     def leave(self) -> None:
         if self._connection is not None:
             # PostgreSQL notices the end of a session only some time after it.
             with suppress(sql.exc.SQLAlchemyError):
+                noted = key_values.c.name == f"{_NAMED}{self._name}"
+                self._connection.execute(key_values.delete().where(noted))
                 self._connection.execute(sql.select(sql.func.pg_advisory_unlock_all()))
         self._disconnect()
 
@@ -366,6 +409,7 @@ class _Several:
             connection.close()
             return False
         self._connection, self._seen = connection, now
+        _note(self._engine, self._name, alone=False)
         return True
 
     def _disconnect(self) -> None:

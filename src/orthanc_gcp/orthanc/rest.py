@@ -121,17 +121,15 @@ class OrthancRest:
         data = None if body is None else json.dumps(body)
         with self._exchange(method, path, data) as answer:
             content = self._whole(answer)
-        return self._json(answer, method, path, content)
+        return self._json(answer.status, method, path, content)
 
-    def _json(
-        self, answer: urllib3.BaseHTTPResponse, method: str, path: str, content: bytes
-    ) -> tuple[int, Any]:
-        if answer.status == 401:
-            self._check(answer.status, method, path)
+    def _json(self, status: int, method: str, path: str, content: bytes) -> tuple[int, Any]:
+        if status == 401:
+            self._check(status, method, path)
         try:
-            return answer.status, json.loads(content)
+            return status, json.loads(content)
         except (ValueError, RecursionError):
-            return answer.status, None
+            return status, None
 
     def text(self, path: str) -> str | None:
         """What Orthanc has at a path, as text; None for what does not exist (404).
@@ -158,7 +156,8 @@ class OrthancRest:
         """
         found: list[str | OrthancRefusedError | None] = []
         if self._pipelines and len(paths) > 1:
-            answers = pipelined(self._connection, self._requests(paths))
+            requests = [self._head("GET", path) for path in paths]
+            answers = pipelined(self._connection, requests)
             for path, answer in zip(paths, answers, strict=False):
                 self.on_answer()
                 found.append(self._text_of(path, answer.status, answer.body))
@@ -181,12 +180,13 @@ class OrthancRest:
             return error
         return body.decode(errors="replace").strip()
 
-    def _requests(self, paths: Sequence[str]) -> list[bytes]:
+    def _head(self, method: str, path: str, **headers: str) -> bytes:
+        """A request up to its body, for a pipeline."""
         there = urllib3.util.parse_url(self.url)
-        headers = {"Host": there.netloc or "", **self._headers}
-        lines = [" HTTP/1.1", *map(": ".join, headers.items()), "", ""]
-        first, rest = f"GET {(there.path or '').rstrip('/')}", "\r\n".join(lines)
-        return [f"{first}{quote(path)}{rest}".encode("latin-1") for path in paths]
+        every = {"Host": there.netloc or "", **self._headers, **headers}
+        lines = [" HTTP/1.1", *map(": ".join, every.items()), "", ""]
+        first, rest = f"{method} {(there.path or '').rstrip('/')}", "\r\n".join(lines)
+        return f"{first}{quote(path)}{rest}".encode("latin-1")
 
     def _connection(self) -> HTTPConnection:
         there = urllib3.util.parse_url(self.url)
@@ -253,7 +253,34 @@ class OrthancRest:
                 body = self._whole(answer)
         finally:
             self.on_answer()
-        return self._json(answer, "POST", path, body)
+        return self._json(answer.status, "POST", path, body)
+
+    def upload_each(self, path: str, bodies: Sequence[bytes]) -> Iterator[tuple[int, Any]]:
+        """Send small bodies, each as :meth:`upload`, for little; the answers in their order.
+
+        Together they fit into the buffer of a socket. One may be sent twice where a connection
+        ends.
+
+        Raises
+        ------
+        OrthancUnavailableError, OrthancRefusedError
+            As :meth:`upload`, at the first for which it is so.
+        """
+        answered = 0
+        pipelines = self._pipelines and len(bodies) > 1
+        if pipelines:
+            requests = [
+                self._head("POST", path, **{"Content-Length": str(len(body))}) + body
+                for body in bodies
+            ]
+            for answer in pipelined(self._connection, requests):
+                answered += 1
+                self.on_answer()
+                yield self._json(answer.status, "POST", path, answer.body)
+        for body in bodies[answered:]:
+            yield self.upload(path, body)
+            # Orthanc is there: a proxy before it that knows no pipelines may be the reason.
+            self._pipelines = self._pipelines and not (pipelines and not answered)
 
     @contextmanager
     def _exchange(

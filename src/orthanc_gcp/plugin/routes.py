@@ -45,13 +45,14 @@ CONNECTOR_ROUTES = (
     r"/gcp/accounts/([^/]+)/(refresh|check)",
 )
 _OF_ACCOUNT = (
-    *("transfers", "studies", "instances", "receipt", "send", "retry", "pause", "resume"),
+    *("transfers", "studies", "series", "instances", "receipt", "send", "retry", "pause", "resume"),
     *("retrieve", "retrievals", "prefetch", "quarantine", "dismiss", "losses", "history"),
 )
 WORKER_ROUTES = (
     r"/gcp/(transfers|activity)",
     rf"/gcp/(accounts)/([^/]+)/({'|'.join(_OF_ACCOUNT)})",
     r"/gcp/(accounts)/([^/]+)/(losses)/(acknowledge)",
+    r"/gcp/(backfill)/(pause|resume)",
 )
 GATEWAY_ROUTES = (r"/gcp/gateway",)
 _BY_USER = ("dismiss", "acknowledge")

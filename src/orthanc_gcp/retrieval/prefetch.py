@@ -1,4 +1,4 @@
-"""Fetches the priors of a patient when Orthanc receives a study's first instance, or on demand.
+"""Fetches the priors of a patient: on an instance, a C-FIND, a worklist entry, or on demand.
 
 Which study it is stands in the ledger before Orthanc's change counts as read; whose it is does not,
 and is asked of Orthanc. A prior is one of a store's studies with the same PatientID and the same
@@ -23,14 +23,16 @@ from orthanc_gcp.dicomweb.search import found_uids
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError, StoreError
 from orthanc_gcp.ledger.database import is_away
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.retrievals.prefetches import PrefetchRow
+from orthanc_gcp.ledger.retrievals.prefetches import ENTRY, PrefetchRow
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.ledger.schema import Cause, PrefetchState
 from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import PrefetchReason, StoreReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.receive.filtering import text_of
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
+from orthanc_gcp.retrieval.worklist import UnreadableEntryError, WorklistFolder
 
 __all__ = ["Patient", "Prefetcher"]
 
@@ -43,6 +45,8 @@ MOST_ATTEMPTS = 8
 LONGEST_WAIT = 7 * 86400.0
 """Seconds for which a schedule, or a store that is away, is waited for."""
 ASK_AGAIN = 60.0
+LOOK_EVERY = 10.0
+"""Seconds between two looks at the worklist."""
 _OF_PACE = 1 << 48
 """What is added to a row's number, so that a pace takes it for no other."""
 _PADDING = " \0"
@@ -58,6 +62,7 @@ _STUDY, _SERIES, _DATE, _TIME, _MODALITY = (
 _WHOLE = ("0010,0020", "0010,0021")
 """What of an instance counts as a whole, however long it is."""
 _PATIENT_ID, _ISSUER, _BODY_PART = "00100020", "00100021", "00180015"
+_STUDY_DATE = "0008,0020"
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,12 @@ class Prefetcher:
 
     Parameters
     ----------
-    source
-        The ledger's name for the index of Orthanc; empty while nothing may be retrieved into it.
-    allowed
-        Whether anything may be retrieved from an account now.
-    must_stop
-        Whether nothing more is to be begun.
     local_time
         Gives the time of the machine, by which schedules go.
     on_request
         Called when there is something to retrieve.
+    worklist
+        Where the entries of a worklist are; None for none.
     pool
         Makes one of so many threads, whose names begin so.
 
@@ -115,18 +116,24 @@ class Prefetcher:
         ledger: Ledger,
         orthanc: OrthancSource,
         remotes: Mapping[str, RemoteStore],
-        source: Callable[[], str],
-        allowed: Callable[[str], bool],
-        must_stop: Callable[[], bool],
+        conditions: Conditions,
         local_time: Callable[[], datetime],
         on_request: Callable[[], None],
+        worklist: WorklistFolder | None = None,
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
     ) -> None:
         self._rules = [(rule, Timetable(rule.schedule)) for rule in rules]
         self.has_rules = bool(self._rules)
-        self._accounts = list(dict.fromkeys(rule.account for rule in rules))
+        self._accounts = list(
+            dict.fromkeys(rule.account for rule in rules if "Instance" in rule.on)
+        )
+        self._of_worklist = list(
+            dict.fromkeys(rule.account for rule in rules if "Worklist" in rule.on)
+        )
+        self._worklist, self._looked_at = worklist, float("-inf")
+        self._noted: set[str] = set()
         self._ledger, self._orthanc, self._remotes = ledger, orthanc, remotes
-        self._source, self._allowed, self._must_stop = source, allowed, must_stop
+        self._conditions = conditions
         self._local_time, self._on_request = local_time, on_request
         self._pool = pool(1, "gcp-prefetch")
         self._is_busy = False
@@ -181,15 +188,28 @@ class Prefetcher:
         error, self._orthanc_error = self._orthanc_error, None
         if error is not None:
             raise error
-        source = self._source()
-        if not source or self._must_stop() or self._is_busy:
+        source = self._conditions.source()
+        if not source or self._conditions.must_stop() or self._is_busy:
             return False
+        self._look_into_worklist(source)
         accounts = [name for name in self._remotes if self._may_ask(name)]
         due = self._ledger.prefetches.due(source, accounts, 1)
         for row in due:
             self._is_busy = True
             self._pool.submit(self._run, row)
         return bool(due)
+
+    def _look_into_worklist(self, source: str) -> None:
+        """Write down the entries that are new, now and then."""
+        now = self._ledger.now()
+        if self._worklist is None or not self._of_worklist:
+            return
+        if 0 <= now - self._looked_at < LOOK_EVERY:
+            return
+        entries = set(self._worklist.entries())
+        fresh = sorted(f"{ENTRY}{digest}" for digest in entries - self._noted)
+        self._ledger.prefetches.add(source, fresh, self._of_worklist)
+        self._noted, self._looked_at = entries, now
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
@@ -208,7 +228,7 @@ class Prefetcher:
             self._is_busy = False
 
     def _may_ask(self, account: str) -> bool:
-        return self._allowed(account) and self._remotes[account].pace.is_open
+        return self._conditions.allowed(account) and self._remotes[account].pace.is_open
 
     # -- Which study it is ----------------------------------------------------------------------
 
@@ -217,10 +237,20 @@ class Prefetcher:
             self._skip(row, PrefetchReason.TOO_LATE)
             return
         try:
-            instance = next(iter(self._orthanc.members([row.orthanc_id])), "")
-            attributes = self._orthanc.attributes(instance, _WHOLE) if instance else {}
+            if row.entry:
+                attributes = self._of_entry(row.entry)
+            elif row.is_of_search:
+                attributes = self._of_patient(row)
+            else:
+                attributes = self._of_study(row.orthanc_id)
+        except StoreError as error:
+            self._store_failed(row, self._remotes[row.account], error)
+            return
         except (KeyError, OrthancGoneError):
             self._skip(row, PrefetchReason.GONE)
+            return
+        except UnreadableEntryError as error:
+            self._skip(row, PrefetchReason.UNREADABLE, f"an entry of the worklist: {error}")
             return
         except OrthancRefusedError as error:
             self._later(row, PrefetchReason.UNREADABLE, str(error))
@@ -234,15 +264,70 @@ class Prefetcher:
         else:
             self._search(row, found, attributes)
 
+    def _of_study(self, study: str) -> Mapping[str, str]:
+        """The attributes of an instance of a study of Orthanc's.
+
+        Raises
+        ------
+        KeyError, OrthancError
+            Orthanc has no such study, is away, or refuses.
+        """
+        instance = next(iter(self._orthanc.members([study])), "")
+        return self._orthanc.attributes(instance, _WHOLE) if instance else {}
+
+    def _of_entry(self, digest: str) -> Mapping[str, str]:
+        """The attributes of an entry of the worklist.
+
+        Raises
+        ------
+        KeyError
+            It is not there any more.
+        UnreadableEntryError
+            It is none.
+        """
+        if self._worklist is None:
+            raise KeyError(digest)
+        return {**self._worklist.attributes(digest), _STUDY_DATE: ""}
+
+    def _of_patient(self, row: PrefetchRow) -> Mapping[str, str]:
+        """Who the patient of a study is, which the store has, or else Orthanc.
+
+        Raises
+        ------
+        StoreError, OrthancError
+            They are away, or refuse.
+        KeyError
+            Neither has the study.
+        """
+        remote = self._remotes[row.account]
+        remote.wait_for_request()
+        keys = {_STUDY: row.orthanc_id, "includefield": f"{_STUDY},{_PATIENT_ID},{_ISSUER}"}
+        found = remote.client.search("/instances", keys, depth=3, page=1)
+        one = next(found, None)
+        if one is not None and (found_uids(one, 1) or ("",))[0] == row.orthanc_id:
+            return {
+                name: text_of(one, tag)
+                for name, tag in zip(_WHOLE, (_PATIENT_ID, _ISSUER), strict=True)
+            }
+        (study, *_) = self._orthanc.find_study(row.orthanc_id) or ("",)
+        attributes = self._of_study(study) if study else {}
+        if not attributes:
+            raise KeyError(row.orthanc_id)
+        return {name: attributes.get(name, "") for name in _WHOLE}
+
     def _judge(
         self, row: PrefetchRow, attributes: Mapping[str, str]
     ) -> PrefetchRule | PrefetchReason:
         """The rule that wants priors of such a study, or why none are wanted."""
         study = attributes.get("0020,000d", "").strip(_PADDING)
         patient = Patient.of(attributes)
-        if row.demanded_at is None and self._ledger.retrievals.brought_back(row.source, study):
+        waits = row.demanded_at is None and not (row.is_of_search or row.entry)
+        if waits and self._ledger.retrievals.brought_back(row.source, study):
             return PrefetchReason.BROUGHT_BACK
         own = [one for one in self._rules if one[0].account == row.account]
+        trigger = "Worklist" if row.entry else "Query" if row.is_of_search else "Instance"
+        if row.demanded_at is None:
+            own = [one for one in own if trigger in one[0].on]
         rule, timetable = next((one for one in own if _wants(one[0], attributes)), (None, None))
         if row.demanded_at is not None:
             rule, timetable = rule or PrefetchRule(account=row.account), Timetable(())
@@ -272,7 +357,7 @@ class Prefetcher:
             )
         self._ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=len(found))
         _log.info(
-            "account %s: %d priors of a study that Orthanc has are fetched, after %.1f s",
+            "account %s: %d priors of a patient are fetched, after %.1f s",
             row.account,
             len(found),
             max(0.0, began - row.noticed_at),

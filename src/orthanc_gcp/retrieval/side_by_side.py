@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from math import ceil
 
 from orthanc_gcp.errors import OrthancError, StoreError
 from orthanc_gcp.ledger.retrievals.rows import Coming, Digests, RetrievedRow
-from orthanc_gcp.ledger.rows import portions
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval.judgement import Judgement
 from orthanc_gcp.retrieval.upload import digests_of
@@ -17,10 +17,11 @@ __all__ = ["LARGEST", "SideBySide"]
 
 LARGEST = 512 * 1024
 """Bytes of a file that is held in memory."""
-MOST_BYTES, MOST_FILES = 1024 * 1024, 64
+MOST_BYTES, MOST_FILES = 512 * 1024, 64
 """As soon as there is so much it goes, while as much is read behind it."""
-_PART = 8
-"""So many files are given by a thread, one after the other."""
+_PART, _PART_BYTES = 8, 192 * 1024
+"""So many files at least, where there are more, and bytes at most, unless it is one file, are given
+by a thread, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class SideBySide:
     note
         Writes down what is about to be given, and how often it was.
     give
-        Gives Orthanc a file.
+        Gives Orthanc some files; what it says of each, one after the other.
     settle
         Gets what Orthanc says of each.
     """
@@ -52,7 +53,7 @@ class SideBySide:
         self,
         pool: Executor,
         note: Callable[[Sequence[Coming]], None],
-        give: Callable[[bytes], Judgement],
+        give: Callable[[Sequence[bytes]], Iterable[Judgement]],
         settle: Callable[[RetrievedRow, Digests, Judgement], None],
     ) -> None:
         self._pool, self._note, self._give, self._settle = pool, note, give, settle
@@ -90,7 +91,7 @@ class SideBySide:
         # That it was given is counted before: one that ends Orthanc ends this process with it.
         self._note([Coming(one.row.id, one.row.attempts + 1, one.digests) for one in some])
         try:
-            for part in portions(some, _PART):
+            for part in _parts(some):
                 self._given.append(self._pool.submit(self._give_some, part))
         except RuntimeError:  # no thread is begun any more
             words = "it was broken off"
@@ -98,11 +99,13 @@ class SideBySide:
 
     def _give_some(self, some: Sequence[_File]) -> list[_Answer]:
         answers: list[_Answer] = []
-        for one in some:
-            try:
-                answers.append((one, self._give(one.content)))
-            except OrthancError as error:
-                answers.append((one, error))
+        try:
+            for one, judgement in zip(
+                some, self._give([one.content for one in some]), strict=False
+            ):
+                answers.append((one, judgement))
+        except OrthancError as error:
+            answers += [(one, error) for one in some[len(answers) :]]
         return answers
 
     def _finish(self) -> None:
@@ -119,3 +122,16 @@ class SideBySide:
                 failed = failed or error
         if failed is not None:
             raise failed
+
+
+def _parts(some: Sequence[_File]) -> Iterator[list[_File]]:
+    most = ceil(len(some) / max(1, len(some) // _PART))
+    part, size = list[_File](), 0
+    for one in some:
+        if part and (len(part) >= most or size + len(one.content) > _PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += len(one.content)
+    if part:
+        yield part

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orthanc_gcp.custody.audit.running import running_audits
 from orthanc_gcp.custody.reporting import operations
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.history import history
@@ -28,7 +29,7 @@ from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.standstill import Standstill
-from orthanc_gcp.custody.reporting.studies import studies
+from orthanc_gcp.custody.reporting.studies import series, studies
 from orthanc_gcp.custody.signatures.signing_key import issued
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.database import is_away, words_of
@@ -132,9 +133,12 @@ class Api:
                     Route("/metrics", self._metrics, methods=["GET"]),
                     Route("/gcp/transfers", self._overview, methods=["GET"]),
                     Route("/gcp/activity", self._active, methods=["GET"]),
+                    Route("/gcp/backfill/pause", self._pause_backfill, methods=["POST"]),
+                    Route("/gcp/backfill/resume", self._resume_backfill, methods=["POST"]),
                     Route(f"{account}/transfers", self._account, methods=["GET"]),
                     Route(f"{account}/history", self._history, methods=["GET"]),
                     Route(f"{account}/studies", self._studies, methods=["GET"]),
+                    Route(f"{account}/series", self._series, methods=["GET"]),
                     Route(f"{account}/instances", self._instances, methods=["GET"]),
                     Route(f"{account}/receipt", self._receipt, methods=["GET"]),
                     Route(f"{account}/quarantine", self._quarantine, methods=["GET"]),
@@ -175,7 +179,8 @@ class Api:
 
     def _active(self, request: Request) -> Response:
         _only(request, ())
-        return JSONResponse(self._activity.as_json())
+        audits = [one.as_json() for one in running_audits(self._ledger)]
+        return JSONResponse({**self._activity.as_json(), "Audits": audits})
 
     def _metrics(self, _request: Request) -> Response:
         return Response(self._measured.text(), media_type=CONTENT_TYPE)
@@ -196,6 +201,19 @@ class Api:
             raise HTTPException(400, _NO_PAGE) from None
         return JSONResponse(
             {"Studies": [one.as_json() for one in page.items], "Next": page.following}
+        )
+
+    def _series(self, request: Request) -> Response:
+        _only(request, (*_FILTERS, *_PAGING))
+        study = request.query_params.get("study")
+        if not study:
+            raise HTTPException(400, "study: expected the UID of one")
+        try:
+            page = series(self._ledger, study, self._selection(request), *_paging(request))
+        except ValueError:
+            raise HTTPException(400, _NO_PAGE) from None
+        return JSONResponse(
+            {"Series": [one.as_json() for one in page.items], "Next": page.following}
         )
 
     def _instances(self, request: Request) -> Response:
@@ -232,6 +250,24 @@ class Api:
         operations.resume(self._ledger, account)
         self._on_change()
         return JSONResponse(self._found(account))
+
+    async def _pause_backfill(self, request: Request) -> Response:
+        return await self._steer_backfill(request, paused=True)
+
+    async def _resume_backfill(self, request: Request) -> Response:
+        return await self._steer_backfill(request, paused=False)
+
+    async def _steer_backfill(self, request: Request, *, paused: bool) -> Response:
+        wanted = await _body(request, self._reading, LARGEST_CHOICE)
+        index = wanted.get("Index")
+        if set(wanted) != {"Index"} or not isinstance(index, str) or not _is_text(index):
+            raise HTTPException(400, 'expected {"Index": the name of one}')
+        try:
+            await run_in_threadpool(self._activity.steer_backfill, index, paused=paused)
+        except KeyError:
+            raise HTTPException(404, f"no backfill of {readable(index)} runs") from None
+        self._on_change()
+        return JSONResponse({"Index": index, "Paused": paused})
 
     async def _retry(self, request: Request) -> Response:
         wanted = await _body(request, self._reading, LARGEST_CHOICE)

@@ -111,7 +111,9 @@ def _waiting(settings: configuration.Settings) -> list[Problem]:
 def _retrieves(settings: configuration.Settings) -> bool:
     """Whether anything is to be retrieved, and no worker does it."""
     with _ledger(settings) as ledger:
-        return ledger is not None and ledger.retrievals.any_open()
+        return ledger is not None and (
+            ledger.retrievals.any_open() or ledger.prefetches.any_demanded()
+        )
 
 
 @contextmanager

@@ -29,6 +29,7 @@ def test_status_counts_what_the_ledger_has(site):
     Study(site).confirmed()
     told = run_json(site, "status")
     assert told["Worker"] is True
+    (worker,) = told["Workers"]
     google, second = told["Accounts"]
     rows = [row for row in site.rows() if row.account == "google" and row.state == "confirmed"]
     assert google["Account"] == "google"
@@ -40,6 +41,7 @@ def test_status_counts_what_the_ledger_has(site):
     assert f"{len(rows):,}" in text
     assert "google" in text
     assert "no worker" not in text
+    assert f"workers: {worker['Worker']} (" in text
 
 
 def test_status_measures_the_rate(site):

@@ -79,6 +79,7 @@ def document(text: str) -> dict:
     backfill |= {"Studies": {"Done": 1, "Total": 2}, "InstancesPerSecond": 1.0}
     return {
         "Worker": False,
+        "Workers": [{"Worker": text, "Instances": 0}, {"Worker": text, "Instances": 2}],
         "Accounts": [account],
         "Tokens": [{**token, "Problem": text, "NextTry": text}],
         "TokensProblem": None,

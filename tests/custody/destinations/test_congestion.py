@@ -13,6 +13,7 @@ from orthanc_gcp.custody.destinations.congestion import (
     LONGEST_PAUSE,
     MEGABYTE,
     MOST_INSTANCES,
+    ROUNDS_LENT,
     CongestionWindow,
 )
 from orthanc_gcp.errors import StoreError
@@ -156,7 +157,7 @@ def test_one_bad_instance_holds_up_nobody(congestion):
 # -- Reading back ---------------------------------------------------------------------------------
 
 
-def test_half_as_many_read_back_where_the_store_asks_for_less(congestion, clock):
+def test_fewer_read_back_where_the_store_asks_for_less(congestion, clock):
     assert congestion.searches == 16
     began = clock.now()
     for error in (too_many(), BUSY, too_many()):
@@ -166,10 +167,15 @@ def test_half_as_many_read_back_where_the_store_asks_for_less(congestion, clock)
     congestion.read_failed(DOWN, clock.now())
     congestion.read_failed(too_many(), clock.now(), suspect=True)
     assert congestion.searches == 8
-    for _ in range(9):
+    congestion.read_failed(too_many(), clock.now())
+    assert congestion.searches == 4
+    for _ in range(5):
         congestion.read_succeeded(clock.now())
-    assert congestion.searches == 9, "one more after as many as run at once"
-    for _ in range(300):
+    assert congestion.searches == 5, "one more after as many as run at once"
+    for _ in range(100):
+        congestion.read_succeeded(clock.now())
+    assert congestion.searches == 8, "more are lent only after long"
+    for _ in range(100 * ROUNDS_LENT):
         congestion.read_succeeded(clock.now())
     assert congestion.searches == 16
     for _ in range(9):

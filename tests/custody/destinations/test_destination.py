@@ -51,10 +51,10 @@ def test_lent_connections_read_back_where_the_limits_can_fill_them(destination):
     assert (one.searches(0), one.searches(5)) == (8, 13)
     one.congestion.read_failed(StoreError("a store", reason="throttled", status=429))
     assert one.searches(5) == 0, "a pause"
-    slow, _ = destination(request_limit=1)
+    slow, _ = destination(request_limit=20)
     assert (slow.searches(0), slow.searches(5)) == (8, 8)
-    quicker, _ = destination(request_limit=2)
-    assert quicker.searches(5) == 11
+    quicker, _ = destination(request_limit=30, byte_limit=1)
+    assert quicker.searches(5) == 10
 
 
 def test_requests_wait_for_their_turn(destination):

@@ -7,7 +7,8 @@ from datetime import datetime
 import pytest
 
 from orthanc_gcp.custody.intake.patients import Patients
-from orthanc_gcp.custody.reporting.overview import FRESH, Overview, delays
+from orthanc_gcp.custody.reporting import overview as overview_module
+from orthanc_gcp.custody.reporting.overview import FRESH, UNCHANGED_FOR, Overview, delays
 from orthanc_gcp.custody.reporting.problems import Problem, ProblemKind
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
@@ -137,6 +138,28 @@ def test_the_figures_are_half_a_minute_old_at_most(ledger, overview, clock):
     assert overview()[0]["Waiting"]["Instances"] == 1
     clock.now += FRESH
     assert overview()[0]["Waiting"]["Instances"] == 2
+
+
+def test_rows_are_not_counted_while_nothing_changes(sqlite_ledger, clock, monkeypatch):
+    ledger, counted = sqlite_ledger, []
+    real = overview_module.destinations
+    monkeypatch.setattr(
+        overview_module, "destinations", lambda ledger: counted.append(1) or real(ledger)
+    )
+    arrive(ledger)
+    reader = Overview(ledger)
+    for seconds in (0, FRESH, UNCHANGED_FOR - FRESH - 1):
+        clock.now += seconds
+        (one,) = reader.accounts()
+        assert one.oldest_unsent_seconds == clock.now - BEGIN, "moments go on"
+    assert len(counted) == 1
+    arrive(ledger, study="2")
+    clock.now += FRESH
+    assert reader.accounts()[0].counts.waiting.instances == 2
+    assert len(counted) == 2
+    clock.now += UNCHANGED_FOR
+    reader.accounts()
+    assert len(counted) == 3
 
 
 def test_the_problem_of_an_account_is_told(ledger, overview):

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from orthanc_gcp.custody.reporting.instances import instances
-from orthanc_gcp.custody.reporting.studies import studies
+from orthanc_gcp.custody.reporting.studies import series, studies
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import BEGIN
@@ -56,3 +56,26 @@ def test_studies_are_told_whole_and_page_by_page(ledger):
     told = one.as_json()
     assert (told["Confirmed"]["Instances"], told["Waiting"]["Instances"]) == (3, 2)
     assert datetime.fromisoformat(told["LastConfirmed"]).timestamp() == BEGIN
+
+
+def test_the_series_of_a_study_page_by_page(ledger):
+    arrive(ledger, 3, study="1")
+    confirm(ledger)
+    arrive(ledger, 2, study="1", prefix="late")
+    arrive(ledger, 1, study="1", account="b")
+    arrive(ledger, 1, study="2")
+    found, after = [], ""
+    while after is not None:
+        page = series(ledger, "1", Selection(study_instance_uid="1"), after, 1)
+        after = page.following
+        found += [(entry.series_instance_uid, entry.account) for entry in page.items]
+    assert found == sorted(set(found))
+    assert {account for _, account in found} == {"a", "b"}
+    of_a = series(ledger, "1", Selection(account="a", state=State.CONFIRMED)).items
+    told = of_a[0].as_json()
+    assert (told["Study"], told["Series"]) == ("1", of_a[0].series_instance_uid)
+    everything = series(ledger, "1", Selection(account="a")).items
+    assert sum(one.counts.confirmed.instances for one in everything) == 3
+    assert sum(one.counts.waiting.instances for one in everything) == 2
+    with pytest.raises(ValueError, match="x"):
+        series(ledger, "1", Selection(), "1/x")

@@ -103,7 +103,7 @@ class Room:
         steady = steady or SystemClock()
         outage = Outage(logging.getLogger("store"), "down", "up", steady)
         self.congestion = CongestionWindow(steady, 4, outage)
-        self.replaces, self.storing = False, FaultScope()
+        self.replaces, self.storing, self.comparing = False, FaultScope(), FaultScope()
         self.store, self.upsert = store, None
         self.orthanc = OrthancSource(OrthancRest(url or WithoutInstances.url), self.storage)
         self.steady = steady
@@ -154,6 +154,7 @@ class Room:
             replaces=self.replaces,
             verify="Search",
             storing=self.storing,
+            comparing=self.comparing,
         )
         return Sender(
             self.ledger,
@@ -289,12 +290,42 @@ def test_what_may_not_be_compared_names_the_permission_and_ends_in_quarantine(ro
         room.send()
         (row,) = room.rows()
         assert "needs the permission healthcare.dicomStores.dicomWebRead" in row.detail
-        last = attempt + 2 == MOST_UNCOMPARED  # one was the first sending
+        last = attempt + 1 == MOST_UNCOMPARED
         assert row.state == (State.QUARANTINED if last else State.DELAYED)
         assert (row.reason, row.max_batch_instances) == ("uncompared", None)
         if last:
             return
     pytest.fail("it is delayed without end")
+
+
+def test_what_the_store_is_in_trouble_with_is_compared_again_for_longer(room, settings):
+    """An error of the server may be the store's, and nothing else is compared meanwhile."""
+    room.receive(make_dicom())
+    room.send()
+    with room.ledger.writing() as connection:
+        again = {"state": State.WAITING, "sha256": None, "attempts": 7}  # they ended otherwise
+        connection.execute(transfers.update().values(again))
+    settings.change(faults=[{"method": "GET", "status": 500}])
+    for _ in range(MOST_LONELY_REFUSALS - 1):
+        room.send()
+        assert room.states() == [State.DELAYED]
+    room.send()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.QUARANTINED, "uncompared")
+
+
+def test_what_all_cannot_be_compared_for_ends_with_the_fault(room, settings):
+    room.receive(*(make_dicom() for _ in range(3)))
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    settings.change(faults=[{"method": "GET", "status": 400}])
+    for _ in range(MOST_LONELY_REFUSALS + 1):
+        room.send()
+    assert room.states() == [State.DELAYED] * 3
+    settings.reset()
+    room.send()
+    assert room.states() == [State.ACKNOWLEDGED] * 3
 
 
 def test_while_the_store_cannot_be_read_it_is_delayed_and_the_account_says_why(room, settings):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from pydicom.dataset import Dataset
 
@@ -127,6 +130,112 @@ def test_what_is_on_its_way_is_waited_for(gateway, client, modality, ledger):
     stored(client, "1.3")
     with ledger.writing() as connection:
         connection.execute(transfers.update().values(state=State.CONFIRMED))
+    ((kind, report, _),) = modality.wait_for_reports()
+    assert (kind, sorted(committed(report))) == (1, ["1.3", "1.4"])
+
+
+class Orthanc:
+    """Has instances, each in files of these UUIDs."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def call(self, _method, _path, question):
+        return [
+            {"MainDicomTags": {"SOPInstanceUID": uid}, "FileUuid": uuid}
+            for uid in question["Query"]["SOPInstanceUID"].split("\\")
+            for uuid in self.files.get(uid, ())
+        ]
+
+
+def settle_all(ledger, state):
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=state))
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_what_is_overwritten_before_the_report_is_not_committed(
+    gateway, client, modality, ledger, looked_at
+):
+    """One of two was committed, and received again while the other was waited for."""
+    confirmed(ledger, client, "1.3")
+    record(ledger, "1.4", State.WAITING)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(attachment_uuid="first"))
+    orthanc = Orthanc({"1.3": ["first"], "1.4": ["first"]})
+    running = gateway(rest=orthanc)
+    assert modality.ask(running.port, information("9.3", "1.3", "1.4")) == 0
+
+    def shown():
+        return running.gateway.status().as_json()["StorageCommitment"]["Oldest"][0]
+
+    wait_until(lambda: (shown()["Waiting"], shown()["Committed"]) == (1, 1))
+    orthanc.files["1.3"] = ["second"]
+    if looked_at:
+        again = NewTransfer("google", "o2", "second", "1.1", "1.2", "1.3", 10, 2.0)
+        ledger.arrivals.record([again])
+    stored(client, "1.4")
+    with ledger.writing() as connection:
+        of_other = transfers.c.sop_instance_uid == "1.4"
+        connection.execute(transfers.update().where(of_other).values(state=State.CONFIRMED))
+
+    def waiting():
+        (one,) = ledger.commitments.shown()
+        rows = [row for some in ledger.commitments.waiting(one.row.id) for row in some]
+        return [row.sop_instance_uid for row in rows]
+
+    wait_until(lambda: waiting() == ["1.3"])
+    where = "on their way to the store" if looked_at else "in Orthanc, which may send them"
+    wait_until(lambda: where in (shown()["Detail"] or ""))
+    assert modality.reports == []
+    if not looked_at:
+        again = NewTransfer("google", "o2", "second", "1.1", "1.2", "1.3", 10, 2.0)
+        ledger.arrivals.record([again])
+    settle_all(ledger, State.CONFIRMED)
+    ((kind, report, _),) = modality.wait_for_reports()
+    assert (kind, sorted(committed(report))) == (1, ["1.3", "1.4"])
+
+
+@LEFT_OPEN
+def test_what_is_overwritten_while_the_modality_is_away(gateway, client, modality, ledger, caplog):
+    confirmed(ledger, client, "1.3", "1.4")
+    modality.stop()
+    running = gateway({"CommitmentTimeoutSeconds": 1})
+    assert modality.ask(running.port, information("9.6", "1.3", "1.4")) == 0
+    wait_until(lambda: "cannot be reported to MODALITY" in caplog.text)
+    ledger.arrivals.record([NewTransfer("google", "o2", "2", "1.1", "1.2", "1.3", 10, 2.0)])
+    requested = time.monotonic()
+    wait_until(lambda: time.monotonic() > requested + 1.2)
+    modality.listen()
+    ((kind, report, _),) = modality.wait_for_reports()
+    assert (kind, committed(report), failures(report)) == (2, ["1.4"], {"1.3": 0x0110})
+
+
+def test_a_store_that_is_away_before_the_report(gateway, client, modality, ledger, monkeypatch):
+    """What was committed cannot be looked at anew: nothing is reported, and nothing is undone."""
+    confirmed(ledger, client, "1.3")
+    record(ledger, "1.4", State.WAITING)
+    search, away = DicomStore.search, threading.Event()
+
+    def failing(self, path, keys, **options):
+        if away.is_set() and keys.get("00080018") == "1.3":
+            raise StoreError("it is away", reason="unavailable", retryable=True)
+        return search(self, path, keys, **options)
+
+    monkeypatch.setattr(DicomStore, "search", failing)
+    running = gateway()
+    assert modality.ask(running.port, information("9.9", "1.3", "1.4")) == 0
+
+    def shown():
+        return running.gateway.status().as_json()["StorageCommitment"]["Oldest"][0]
+
+    wait_until(lambda: (shown()["Waiting"], shown()["Committed"]) == (1, 1))
+    away.set()
+    stored(client, "1.4")
+    settle_all(ledger, State.CONFIRMED)
+    wait_until(lambda: shown()["Detail"] == "it is away" and shown()["Reports"] > 1)
+    assert (shown()["Committed"], modality.reports) == (2, [])
+    away.clear()
     ((kind, report, _),) = modality.wait_for_reports()
     assert (kind, sorted(committed(report))) == (1, ["1.3", "1.4"])
 

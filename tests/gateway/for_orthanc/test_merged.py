@@ -11,6 +11,7 @@ import pytest
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.for_orthanc import merged
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, Limits
 from orthanc_gcp.reasons import StoreReason
 
 
@@ -83,11 +84,14 @@ def test_one_that_fails(pool, error):
     assert numbers(store) == ["1"]
 
 
-def test_one_that_is_slow(pool):
+@pytest.mark.parametrize("slow", [0.01, 1.0])
+def test_one_that_is_slow(pool, monkeypatch, slow):
+    monkeypatch.setattr(merged, "SLOW", slow)
     gate = threading.Event()
     store = MergedStore(Store(1), Cloud(gate=gate), pool, lambda: 0.01)
     assert numbers(store) == ["1"]
-    assert store.is_slow
+    assert store.lacking
+    assert store.is_slow == (slow < 1)
     gate.set()
 
 
@@ -106,6 +110,31 @@ def test_no_more_is_taken_than_is_wanted(pool, monkeypatch):
 def read(store, number):
     with store.open("1", "2", str(number)) as pieces:
         return b" ".join(pieces)
+
+
+class Limit:
+    """Counts what is taken."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def acquire(self, units=1):
+        self.taken += units
+
+    def for_one_request(self):
+        return self.acquire
+
+
+def test_only_the_store_has_caps(pool):
+    requests, bytes_ = Limit(), Limit()
+    caps = Limits(requests, bytes_)
+    store = MergedStore(Store(1), LimitedStore(Cloud(2), caps), pool, lambda: 20)
+    read(store, 1)
+    assert (requests.taken, bytes_.taken) == (0, 0)
+    read(store, 2)
+    with store.retrieve("9") as files:
+        assert [b" ".join(one) for one in files] == [b"all"]
+    assert (requests.taken, bytes_.taken) == (2, len("Cloud") + len("2") + len("all"))
 
 
 def test_files(pool):

@@ -8,6 +8,7 @@ import pytest
 
 from orthanc_gcp.gateway.for_orthanc import moves
 from orthanc_gcp.gateway.for_orthanc.moves import Asked
+from orthanc_gcp.gateway.retrieve.limits import Limits
 from tests.gateway.conftest import WORKSTATION
 from tests.gateway.retrieve.scp import EXPLICIT, IMPLICIT, SECONDARY, receiving
 
@@ -20,9 +21,9 @@ def asked(level="PATIENT", destination="DEST", **identifier):
 def to(merged):
     """What answers for Orthanc, with a destination on a port."""
 
-    def begin(port):
+    def begin(port, **options):
         there = {"AET": "DEST", "Host": "127.0.0.1", "Port": port}
-        return merged(DicomModalities={**WORKSTATION, "d": there}).moves
+        return merged(DicomModalities={**WORKSTATION, "d": there}, **options).moves
 
     return begin
 
@@ -39,9 +40,23 @@ def ended(service, name):
     return state
 
 
+class Counted:
+    """A cap that is not reached, of which the units are counted."""
+
+    def __init__(self):
+        self.units = []
+
+    def acquire(self, units=1):
+        self.units.append(units)
+
+    def for_one_request(self):
+        return self.acquire
+
+
 def test_everything_of_a_patient(to):
+    caps = Limits(Counted(), Counted())
     with receiving({SECONDARY: [EXPLICIT]}) as received:
-        service = to(received.port)
+        service = to(received.port, limits=lambda account, _: caps if account == "google" else None)
         state = ended(service, service.begin(asked(PatientID="4711")))
         assert (state.size, state.completed, state.failed, state.refused) == (6, 6, 0, "")
     assert sorted(received.requests) == [
@@ -50,8 +65,13 @@ def test_everything_of_a_patient(to):
     # That which both have is Orthanc's.
     assert b"ISO_IR 100" not in received.data_sets["1.2.3.1.1"]
     assert received.originators == {("WORKSTATION", 7)}
+    # The caps of the account are about what is read from its store.
+    assert 1 <= len(caps.requests.units) <= 4
+    of_store = [received.data_sets[uid] for uid in received.requests if uid not in OF_ORTHANC]
+    assert sum(map(len, of_store)) < sum(caps.bytes.units) < 6 * 1000
 
 
+OF_ORTHANC = {"1.2.1.1.1", "1.2.3.1.1"}
 LEVELS = [
     ("STUDY", {"StudyInstanceUID": "1.2.1\\1.2.2"}, 3),
     ("STUDY", {"AccessionNumber": "A3"}, 3),
@@ -93,6 +113,8 @@ def test_what_cannot_be(to, faults, caplog):
 
 def test_a_modality_of_the_database(to, monkeypatch):
     service = to(1)
+    secure = ended(service, service.begin(asked(PatientID="1", destination="SECURE")))
+    assert "DicomTlsCertificate" in secure.refused
     made = []
     monkeypatch.setattr(service, "_destination", made.append)
     assert ended(service, service.begin(asked(PatientID="1", destination="stored "))).refused

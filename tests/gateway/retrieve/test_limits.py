@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 from sqlalchemy.exc import OperationalError
 
+from orthanc_gcp.dicomweb.client import PAGE
 from orthanc_gcp.gateway.retrieve import limits
-from orthanc_gcp.gateway.retrieve.limits import Bookings, Limits, unlimited
+from orthanc_gcp.gateway.retrieve.limits import Bookings, LimitedStore, Limits, unlimited
 
 
 def later(value):
@@ -15,10 +17,52 @@ def later(value):
 
 
 def test_without_caps_nothing_waits():
-    none = unlimited("a", threading.Event().wait)
-    assert none == Limits()
-    none.wait_for_request()
-    none.throttle()(1 << 40)
+    assert unlimited("a", threading.Event().wait) == Limits()
+
+
+class Store:
+    """Has files of two pieces."""
+
+    connections = 7
+
+    def search(self, path, parameters, *, depth, page):
+        return iter([path, parameters, depth, page])
+
+    @contextmanager
+    def open(self, study, series, instance, *, transfer_syntax):
+        assert (study, series, instance, transfer_syntax) == ("1", "2", "3", "x")
+        yield iter([b"ab", b"c"])
+
+    @contextmanager
+    def retrieve(self, study, series):
+        assert (study, series) == ("1", None)
+        yield (iter([b"ab", b"c"]) for _ in range(3))
+
+
+class Counted:
+    def __init__(self):
+        self.requests, self.units = 0, 0
+
+    def acquire(self, units=1):
+        self.units += units
+
+    def for_one_request(self):
+        self.requests += 1
+        return self.acquire
+
+
+def test_a_store_behind_caps():
+    caps = Limits(requests=Counted(), bytes=Counted())
+    store = LimitedStore(Store(), caps)
+    assert store.connections == 7
+    assert list(store.search("/studies", {}, depth=1)) == ["/studies", {}, 1, PAGE]
+    assert (caps.requests.units, caps.bytes.units) == (0, 0), "searches are not held back"
+    for each in (store, LimitedStore(Store(), Limits())):
+        with each.open("1", "2", "3", transfer_syntax="x") as pieces:
+            assert list(pieces) == [b"ab", b"c"]
+        with each.retrieve("1") as files:
+            assert [b"".join(pieces) for pieces in files] == [b"abc"] * 3
+    assert (caps.requests.units, caps.bytes.requests, caps.bytes.units) == (2, 2, 12)
 
 
 def test_they_stand_in_the_ledger(sqlite_ledger, clock):

@@ -61,6 +61,17 @@ def test_what_is_settled_is_kept(ledger):
     assert shown.counts == {"waiting": 1, "committed": 1, "failed": 1}
     ledger.commitments.settle({})
 
+    # What is judged anew, and waited for again.
+    ((committed,),) = ledger.commitments.committed(one.id)
+    assert committed.sop_instance_uid == "2.0"
+    ledger.commitments.decide(one.id)
+    ledger.commitments.reopen(one.id, [])
+    assert ledger.commitments.shown()[0].row.state == CommitmentState.DECIDED
+    ledger.commitments.reopen(one.id, [committed.id])
+    (shown,) = ledger.commitments.shown()
+    assert (shown.row.state, shown.counts) == ("waiting", {"waiting": 2, "failed": 1})
+    assert list(ledger.commitments.committed(one.id)) == []
+
 
 def test_a_repeated_request_is_one(ledger, clock):
     ask(ledger)

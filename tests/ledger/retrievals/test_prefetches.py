@@ -52,7 +52,9 @@ def test_one_that_somebody_asks_for_comes_again(ledger, clock):
     (row,) = ledger.prefetches.due(ORTHANC, [A], 1)
     ledger.prefetches.end(row, PrefetchState.SKIPPED, reason="no_rule", detail="none")
     clock.now += 5
+    assert not ledger.prefetches.any_demanded()
     ledger.prefetches.demand(ORTHANC, ["s", "t", "t"], A)
+    assert ledger.prefetches.any_demanded()
     ledger.prefetches.demand(ORTHANC, [], A)
     assert due(ledger) == [("s", A), ("t", A)]
     found = ledger.prefetches.due(ORTHANC, [A], 2)
@@ -62,3 +64,18 @@ def test_one_that_somebody_asks_for_comes_again(ledger, clock):
     }
     ledger.prefetches.end(row, PrefetchState.REQUESTED)
     assert due(ledger) == [("s", A), ("t", A)], "what was looked for before is another"
+
+
+def test_one_that_is_searched_for_comes_again_after_a_while(ledger, clock):
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 9)
+    assert row.is_of_search
+    ledger.prefetches.end(row, PrefetchState.REQUESTED, studies=2)
+    clock.now += 59
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    assert due(ledger) == []
+    clock.now += 2
+    ledger.prefetches.search_for(ORTHANC, "1.2", A, 60.0)
+    (row,) = ledger.prefetches.due(ORTHANC, [A], 9)
+    assert (row.state, row.studies, row.noticed_at) == ("waiting", None, clock.now)

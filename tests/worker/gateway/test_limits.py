@@ -31,11 +31,11 @@ def test_the_gateway_and_the_workers_share_a_cap(ledger, shared):
 
     of = limits_of(found, Bookings(ledger if shared else None))
     first, second = of("capped", wait), of("capped", wait)
-    first.wait_for_request()
-    first.throttle()(5000)
+    first.requests.acquire()
+    first.bytes.for_one_request()(5000)
     assert waited == []
-    second.throttle()(10)
-    second.wait_for_request()
+    second.bytes.for_one_request()(10)
+    second.requests.acquire()
     assert waited == pytest.approx([1.0, 1.0], abs=0.2)
     (account,) = found.accounts
     worker = byte_limit(account, ledger, wait)

@@ -89,17 +89,8 @@ class Activity:
 
     def _audits(self) -> list[dict[str, Any]]:
         from orthanc_gcp.custody.audit.running import running_audits
-        from orthanc_gcp.custody.reporting.timestamps import utc
 
-        return [
-            {
-                "Machine": one.where,
-                "Began": utc(one.began_at),
-                "Studies": {"Done": one.done, "Total": one.total},
-                "Noted": utc(one.noted_at),
-            }
-            for one in running_audits(self._ledger)
-        ]
+        return [one.as_json() for one in running_audits(self._ledger)]
 
     def _audit(self) -> dict[str, Any] | None:
         """The place of an audit that was broken off and can go on."""

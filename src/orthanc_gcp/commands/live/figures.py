@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orthanc_gcp.commands.ledger_access import standstill_of
@@ -29,16 +30,17 @@ class LedgerFigures:
         self._problems = Problems(ledger, self._names, settings.rejections)
 
     def read(self) -> Figures:
-        """All accounts, and whether a worker runs; of a large ledger some seconds old.
+        """All accounts, and which workers run; of a large ledger some seconds old.
 
         Raises
         ------
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
+        from orthanc_gcp.custody.reporting.activity import senders
         from orthanc_gcp.custody.reporting.overview import delays
         from orthanc_gcp.custody.reporting.problems import without_worker
-        from orthanc_gcp.ledger.workers import any_alive
+        from orthanc_gcp.ledger.workers import alive_workers, any_alive
 
         rejections = self._settings.rejections
         problems = {**delays(self._ledger, self._names), **rejections}
@@ -49,4 +51,15 @@ class LedgerFigures:
             else without_worker(self._ledger, self._names, rejections, self._settings.rules)
         )
         accounts = self._overview.accounts({*self._names, *problems}, problems, found)
-        return {"Worker": runs, "Accounts": [one.as_json() for one in accounts]}
+        sending: Counter[str | None] = Counter()
+        for one in senders(self._ledger):
+            sending[one["Worker"]] += one["Instances"]
+        workers = [
+            {"Worker": name, "Instances": sending[name]}
+            for name in (alive_workers(self._ledger.engine) if runs else ())
+        ]
+        return {
+            "Worker": runs,
+            "Workers": workers,
+            "Accounts": [one.as_json() for one in accounts],
+        }

@@ -14,7 +14,7 @@ import click
 
 from orthanc_gcp.clock import age
 from orthanc_gcp.commands.arguments import config_argument, json_option, needs, settings_of
-from orthanc_gcp.commands.formatting import moment
+from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.commands.live.figures import Figures, LedgerFigures
 from orthanc_gcp.commands.printing import cleaned, say
@@ -116,11 +116,18 @@ def page(overview: Mapping[str, Any], *, bars: bool) -> Group:
     from rich.text import Text
 
     lines = [] if overview["Worker"] else [Text("no worker runs: nothing is sent", "yellow")]
+    if overview["Workers"]:
+        lines.append(Text(cleaned(f"workers: {', '.join(map(_worker, overview['Workers']))}")))
     lines += [Text(cleaned(words), "red") for words in _of_all(overview["Accounts"])]
     for each in overview["Accounts"]:
         for words, style in _notes(each):
             lines.append(Text(cleaned(f"{each['Account']}: {words}"), style))
     return Group(_table(overview["Accounts"], bars=bars), *lines)
+
+
+def _worker(one: Figures) -> str:
+    sends = count(one["Instances"], "instance")
+    return f"{one['Worker']} ({f'sends {sends}' if one['Instances'] else 'idle'})"
 
 
 def _notes(each: Figures) -> Iterator[tuple[str, str]]:

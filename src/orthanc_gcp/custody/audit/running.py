@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 
 __all__ = ["AuditProgress", "RunningAudit", "running_audits"]
@@ -38,6 +39,15 @@ class AuditProgress:
     done: int
     total: int
     noted_at: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "Machine": self.where,
+            "Began": utc(self.began_at),
+            "Studies": {"Done": self.done, "Total": self.total},
+            "Noted": utc(self.noted_at),
+        }
 
 
 class RunningAudit:

@@ -38,6 +38,8 @@ _QUOTA_BACKOFF = Backoff(FIRST_PAUSE, LONGEST_QUOTA_PAUSE)
 """One request asks each time, and quotas are those of a minute."""
 TOO_MANY_REQUESTS = 429
 ASKS_FOR_LESS = (TOO_MANY_REQUESTS, 503)
+ROUNDS_LENT = 50
+"""So many searches run on each connection before one more is lent, after one was refused."""
 SENDING, READING = "sending", "reading"
 OUTAGE = 3
 """Failures in a row after which only one request at a time asks whether the store is back."""
@@ -166,7 +168,9 @@ class CongestionWindow:
         """What the store has was read, by requests that began at a time of the clock."""
         self._outage.ended(by=READING, began=began)
         with self._lock:
-            self._searches = min(2.0 * self.max_requests, self._searches + 1 / self._searches)
+            lent = self._searches >= self.max_requests
+            more = 1 / self._searches / (ROUNDS_LENT if lent else 1)
+            self._searches = min(2.0 * self.max_requests, self._searches + more)
             if self._reading_fails and not self._outage.active:
                 self._reading_fails, self._failures, self.problem = False, 0, None
 
@@ -249,7 +253,8 @@ class CongestionWindow:
     ) -> float:
         """What the store has could not be read; the seconds until the next request.
 
-        Half as many run at once where the store asks for less.
+        Fewer run at once where the store asks for less: none on connections that are lent, then
+        half as many.
 
         Parameters
         ----------
@@ -268,7 +273,9 @@ class CongestionWindow:
             is_new = began is None or began >= self._searched_in_vain_at
             if error.status in ASKS_FOR_LESS and is_new:
                 self._searched_in_vain_at = now
-                self._searches = max(1.0, self._searches / 2)
+                # First those that are lent: without them it may have been within the quota.
+                is_lent = self._searches > self.max_requests
+                self._searches = self.max_requests if is_lent else max(1.0, self._searches / 2)
             return self._back_off(error, READING, error.retry_after)
 
     def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:

@@ -19,6 +19,8 @@ INSTANCE_BACKOFF = Backoff(0.25, 60.0)
 SLOWEST_CONNECTION, LONGEST_REQUEST = 256 * 1024, 5.0
 """Bytes a second that a connection carries at least, and seconds that a request takes at most, as
 far as it matters how many of them a limit leaves work for."""
+LONGEST_SEARCH = 0.33
+"""Seconds that a search takes at most, in the same way (Google's "DICOM best practices")."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class Destination:
         Of all that is sent there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
-    storing, reading, finding
-        Whose failures are: of requests that store instances, of those that read series back, and
-        of searches that do not find what was acknowledged.
+    storing, reading, finding, comparing
+        Whose failures are: of requests that store instances, of those that read series back, of
+        searches that do not find what was acknowledged, and of comparing what the store has
+        already.
     """
 
     account: str
@@ -56,6 +59,7 @@ class Destination:
     storing: FaultScope = field(default_factory=FaultScope)
     reading: FaultScope = field(default_factory=FaultScope)
     finding: FaultScope = field(default_factory=FaultScope)
+    comparing: FaultScope = field(default_factory=FaultScope)
 
     def useful(self, connections: int) -> int:
         """How many of some connections the limits can fill; with more, each would wait longer.
@@ -74,10 +78,12 @@ class Destination:
         Parameters
         ----------
         lent
-            So many connections that send are used for it, if the limits can fill them.
+            So many connections that send are used for it, if the limit on requests can fill them.
         """
         own = self.congestion.max_requests
-        most = max(own, self.useful(own + lent))
+        most = own + lent
+        if self.request_limit is not None:
+            most = min(most, max(own, 1 + int(self.request_limit.rate * LONGEST_SEARCH)))
         return 0 if self.congestion.delay else min(most, self.congestion.searches)
 
     def wait_for_request(self) -> None:

@@ -1,26 +1,31 @@
-"""Who works on a ledger just now: the Orthancs that are followed, the workers, the backfills."""
+"""Who works on a ledger just now: Orthancs that are followed, workers, backfills."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import sqlalchemy as sql
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import BackfillOptions
+from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.custody.intake.open_transfers import OpenTransfers, open_transfers
 from orthanc_gcp.custody.reporting.backfill_progress import running
 from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.database import change_mark
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.workers import alive_workers
 
 __all__ = ["Activity", "index_as_json", "senders"]
 
 SHARE, FRESH = 10, 30.0
 """It is given again for so many times as long as it takes to read, and so many seconds at most."""
+UNCHANGED_FOR = 60.0
+"""Seconds for which it is given again where nothing was written to the database."""
 
 
 class Activity:
@@ -47,6 +52,7 @@ class Activity:
         self._lock = threading.Lock()
         self._read: dict[str, Any] = {}
         self._read_at, self._fresh = float("-inf"), 0.0
+        self._mark: Hashable = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for programs.
@@ -58,17 +64,43 @@ class Activity:
         """
         with self._lock:
             began = self._monotonic()
-            if began - self._read_at >= self._fresh:
-                self._read = self._all()
+            age = began - self._read_at
+            if age < self._fresh:
+                return self._read
+            mark = change_mark(self._ledger.engine)
+            if age >= UNCHANGED_FOR or mark is None or mark != self._mark:
+                self._read, self._mark = self._all(), mark
                 self._read_at = self._monotonic()
                 self._fresh = min(FRESH, SHARE * (self._read_at - began))
             return self._read
+
+    def steer_backfill(self, index: str, *, paused: bool) -> None:
+        """Have a backfill send nothing for now, or go on.
+
+        Raises
+        ------
+        KeyError
+            None of this index runs.
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        studies = BackfillStudies(self._ledger, index, self._accounts)
+        run = studies.run
+        if run is None or run.ended is not None:
+            raise KeyError(index)
+        if paused:
+            studies.pause()
+        else:
+            studies.resume()
+        with self._lock:
+            self._read_at = float("-inf")
 
     def _all(self) -> dict[str, Any]:
         now = self._clock.utc().astimezone()
         backfills = running(self._ledger, self._accounts, self._options, now)
         return {
             "Orthancs": list(map(index_as_json, open_transfers(self._ledger))),
+            "Workers": alive_workers(self._ledger.engine),
             "Senders": senders(self._ledger),
             "Backfills": [{"Index": index, **one.as_json()} for index, one in backfills.items()],
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from orthanc_gcp.custody.reporting.problems import Problem
 from orthanc_gcp.custody.reporting.rates import ConfirmationRate
 from orthanc_gcp.custody.reporting.standstill import WORTH_A_WORD, Standstill
 from orthanc_gcp.custody.reporting.timestamps import utc
+from orthanc_gcp.ledger.database import change_mark
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import IS_OWED, State, transfers
 
@@ -27,9 +28,11 @@ __all__ = ["AccountOverview", "Overview", "delays"]
 
 EXPLAIN_EVERY = 20.0
 """Seconds between two questions why something is not done."""
-SHARE, FRESH = 10, 30.0
-"""Figures are given again for so many times as long as they take, and so many seconds at most: the
-rows of a large ledger are many, and whoever asks for metrics asks every few seconds, for ever."""
+SHARE, FRESH = 25, 30.0
+"""Rows are counted again after so many times as long as that takes, and so many seconds at most:
+those of a large ledger are many, and whoever asks for metrics asks every few seconds."""
+UNCHANGED_FOR = 60.0
+"""Seconds for which they are not counted again where nothing was written to the database."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,18 @@ class AccountOverview:
         }
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """What the rows of a ledger say; moments are seconds since 1970, UTC."""
+
+    counts: Mapping[str, TransferCounts] = field(default_factory=dict)
+    former: Mapping[str, Sequence[DestinationStatus]] = field(default_factory=dict)
+    oldest: Mapping[str, float | None] = field(default_factory=dict)
+    acknowledged: Mapping[str, float | None] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    unprotected: int = 0
+
+
 class Overview:
     """Reads from the ledger how far all accounts are; safe for several threads.
 
@@ -126,7 +141,8 @@ class Overview:
         self._ledger, self._standstill = ledger, standstill
         self._lock = threading.Lock()
         self._rates: dict[str, ConfirmationRate] = defaultdict(ConfirmationRate)
-        self._read: dict[str, AccountOverview] = {}
+        self._counted = _Counted()
+        self._mark: Hashable = None
         self._explanations: dict[str, tuple[float, str | None, str | None]] = {}
         self._read_at = float("-inf")
         self._fresh = 0.0
@@ -155,11 +171,8 @@ class Overview:
         """
         with self._lock:
             now = self._ledger.now()
-            if not 0 <= now - self._read_at < self._fresh:
-                began = time.perf_counter()
-                self._read, self._read_at = self._figures(now), now
-                self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
-            read = self._read
+            self._count(now)
+            read = self._figures(now)
             paused = paused_accounts(self._ledger)
         stores = {name: one.store for name, one in self._ledger.destinations.current().items()}
         stores |= {name: one.path for name, one in self._ledger.destinations.stores.items()}
@@ -184,7 +197,19 @@ class Overview:
         with self._lock:
             self._read_at = float("-inf")
 
-    def _figures(self, now: float) -> dict[str, AccountOverview]:
+    def _count(self, now: float) -> None:
+        """Count the rows, unless that was done lately, or nothing has changed since."""
+        age = now - self._read_at
+        if 0 <= age < self._fresh:
+            return
+        mark = change_mark(self._ledger.engine)
+        if 0 <= age < UNCHANGED_FOR and mark is not None and mark == self._mark:
+            return
+        began = time.perf_counter()
+        self._counted, self._read_at, self._mark = self._read_rows(), now, mark
+        self._fresh = min(FRESH, SHARE * (time.perf_counter() - began))
+
+    def _read_rows(self) -> _Counted:
         current = self._ledger.destinations.current()
         of_all = destinations(self._ledger)
         former: dict[str, list[DestinationStatus]] = {one.destination.account: [] for one in of_all}
@@ -207,17 +232,21 @@ class Overview:
                 if own.acknowledged.instances
             }
         lost, unprotected = lost_changes_of(self._ledger), Patients(self._ledger).unprotected()
+        return _Counted(counts, former, oldest, acknowledged, lost, unprotected)
+
+    def _figures(self, now: float) -> dict[str, AccountOverview]:
+        read = self._counted
         found = {
             name: replace(
-                self._account(name, own, oldest.get(name), now),
-                former=tuple(former.get(name, ())),
-                oldest_acknowledged_seconds=_age(acknowledged.get(name), now),
-                lost_changes=lost.get(name, 0),
-                unprotected_patients=unprotected if own.in_need.instances else 0,
+                self._account(name, own, read.oldest.get(name), now),
+                former=tuple(read.former.get(name, ())),
+                oldest_acknowledged_seconds=_age(read.acknowledged.get(name), now),
+                lost_changes=read.lost.get(name, 0),
+                unprotected_patients=read.unprotected if own.in_need.instances else 0,
             )
-            for name in {*former, *lost}
-            for own in [counts.get(name, TransferCounts())]
-            if former.get(name) or name in lost or own != TransferCounts()
+            for name in {*read.former, *read.lost}
+            for own in [read.counts.get(name, TransferCounts())]
+            if read.former.get(name) or name in read.lost or own != TransferCounts()
         }
         return {name: self._explained(one, now) for name, one in found.items()}
 

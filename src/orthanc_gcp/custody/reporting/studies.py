@@ -1,9 +1,9 @@
-"""The studies of the ledger, page by page, each with how far it is."""
+"""The studies of the ledger and their series, page by page, each with how far it is."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from orthanc_gcp.ledger.schema import transfers
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.studies import DestinationStudy, page_of_studies
 
-__all__ = ["StudyStatus", "studies"]
+__all__ = ["SeriesStatus", "StudyStatus", "series", "studies"]
 
 _BETWEEN = "/"
 """Stands between UID and destination, where a page says what the next one begins after."""
@@ -55,6 +55,17 @@ class StudyStatus:
         }
 
 
+@dataclass(frozen=True)
+class SeriesStatus(StudyStatus):
+    """How far one series is at one store of one account."""
+
+    series_instance_uid: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {**super().as_json(), "Series": self.series_instance_uid}
+
+
 def studies(
     ledger: Ledger, selection: Selection, after: str = "", limit: int = 100
 ) -> Page[StudyStatus]:
@@ -74,14 +85,54 @@ def studies(
     """
     limit = bounded(limit)
     found = page_of_studies(ledger, selection, _key(after), limit)
-    rows = _rows(ledger, found)
+    of = transfers.c
+    rows = _rows(ledger, of.study_instance_uid, {study.study_instance_uid for study in found})
     following = _BETWEEN.join(map(str, found[-1])) if len(found) == limit else None
     stores = {one.id: one for one in ledger.destinations.all()}
     shown = [
-        _status(study, stores[study.destination_id], rows[study])
+        StudyStatus(**_status(study[0], stores[study.destination_id], rows[study]))
         for study in found
         if study in rows and study.destination_id in stores
     ]
+    return Page(tuple(shown), following)
+
+
+def series(
+    ledger: Ledger, study: str, selection: Selection, after: str = "", limit: int = 100
+) -> Page[SeriesStatus]:
+    """The series of a study with such instances, by UID, each with all that it has for a store.
+
+    Parameters
+    ----------
+    after
+        What the page before has as ``following``.
+
+    Raises
+    ------
+    ValueError
+        No page has such a ``following``.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    limit, of = bounded(limit), transfers.c
+    columns = of.series_instance_uid, of.destination_id
+    query = sql.select(*columns).where(of.study_instance_uid == study, *selection.conditions)
+    if (begin := _key(after)) is not None:
+        query = query.where(sql.tuple_(*columns) > sql.tuple_(*map(sql.literal, begin)))
+    with ledger.reading() as connection:
+        page = query.distinct().order_by(*columns).limit(limit)
+        found = [(row[0], row[1]) for row in connection.execute(page)]
+    uids = {uid for uid, _ in found}
+    rows = _rows(ledger, of.series_instance_uid, uids, of.study_instance_uid == study)
+    stores = {one.id: one for one in ledger.destinations.all()}
+    shown = [
+        SeriesStatus(
+            **_status(study, stores[destination], rows[uid, destination]), series_instance_uid=uid
+        )
+        for uid, destination in found
+        if (uid, destination) in rows and destination in stores
+    ]
+    following = _BETWEEN.join(map(str, found[-1])) if len(found) == limit else None
     return Page(tuple(shown), following)
 
 
@@ -93,37 +144,38 @@ def _key(after: str) -> DestinationStudy | None:
 
 
 def _rows(
-    ledger: Ledger, found: Sequence[DestinationStudy]
-) -> dict[DestinationStudy, list[sql.Row[Any]]]:
-    """What there is of some studies, by state."""
+    ledger: Ledger,
+    column: sql.ColumnElement[str],
+    uids: Collection[str],
+    *conditions: sql.ColumnElement[bool],
+) -> dict[tuple[str, int], list[sql.Row[Any]]]:
+    """What there is of some studies or series, by state."""
     of = transfers.c
     query = (
         sql.select(
-            of.study_instance_uid,
+            column.label("uid"),
             of.destination_id,
             *COUNTS,
             sql.func.min(of.received_at).label("received_at"),
             sql.func.max(of.confirmed_at).label("confirmed_at"),
         )
-        .where(of.study_instance_uid.in_({study.study_instance_uid for study in found}))
-        .group_by(of.study_instance_uid, of.destination_id, of.state)
+        .where(column.in_(uids), *conditions)
+        .group_by(column, of.destination_id, of.state)
     )
     rows = defaultdict(list)
     with ledger.reading() as connection:
         for row in connection.execute(query):
-            rows[DestinationStudy(row.study_instance_uid, row.destination_id)].append(row)
+            rows[row.uid, row.destination_id].append(row)
     return rows
 
 
-def _status(
-    study: DestinationStudy, store: AccountStore, rows: Sequence[sql.Row[Any]]
-) -> StudyStatus:
+def _status(study: str, store: AccountStore, rows: Sequence[sql.Row[Any]]) -> dict[str, Any]:
     confirmed = [row.confirmed_at for row in rows if row.confirmed_at is not None]
-    return StudyStatus(
-        store.account,
-        store.store,
-        study.study_instance_uid,
-        TransferCounts.of(rows),
-        first_received_at=min(row.received_at for row in rows),
-        last_confirmed_at=max(confirmed, default=None),
-    )
+    return {
+        "account": store.account,
+        "store": store.store,
+        "study_instance_uid": study,
+        "counts": TransferCounts.of(rows),
+        "first_received_at": min(row.received_at for row in rows),
+        "last_confirmed_at": max(confirmed, default=None),
+    }

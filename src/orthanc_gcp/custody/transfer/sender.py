@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
-from orthanc_gcp.custody.destinations.fault_scope import Blame
+from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.outcomes import (
     BISECT_AFTER,
     most_together,
@@ -59,7 +59,7 @@ MOST_UNKNOWN_REFUSALS = 4
 FEWEST_REFUSALS = 3
 """Of these, since the worker began."""
 MOST_UNCOMPARED = 8
-"""Attempts of an instance that the store has already and does not let be read."""
+"""Attempts to compare an instance that the store has already and does not let be read."""
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
@@ -253,7 +253,11 @@ class Sender:
     def _compare(
         self, destination: Destination, refused: Mapping[Transfer, str]
     ) -> dict[int, Comparison]:
+        began = destination.congestion.now
         compared = self._conflicts.compare(destination, refused)
+        done = [row for row, one in compared.items() if one.error is None]
+        if done:
+            destination.comparing.succeeded(done, began, destination.congestion.now)
         outage = next((one.outage for one in compared.values() if one.outage), None)
         if outage is not None:
             destination.congestion.read_failed(outage)
@@ -296,7 +300,8 @@ class Sender:
     ) -> Outcome:
         """The store says that it has the instance, with whatever bytes: they were compared."""
         if compared.error is not None:
-            return self._uncompared(row, compared.error, passes=compared.outage is not None)
+            passes = compared.outage is not None
+            return self._uncompared(destination, row, compared.error, passes=passes)
         difference = compared.difference
         if difference is None:
             return Outcome(
@@ -327,7 +332,9 @@ class Sender:
             replace=True,
         )
 
-    def _uncompared(self, row: Transfer, error: StoreError, *, passes: bool) -> Outcome:
+    def _uncompared(
+        self, destination: Destination, row: Transfer, error: StoreError, *, passes: bool
+    ) -> Outcome:
         """The store has something, and what that is cannot be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
@@ -338,8 +345,11 @@ class Sender:
         words = f"the store has something under its UIDs, which could not be compared: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
-        attempts = row.attempts + 1
-        if attempts >= MOST_UNCOMPARED and not passes:
+        now = destination.congestion.now
+        verdict = destination.comparing.failed(row.id, now, now)
+        # Attempts that ended otherwise say nothing of what can be read there.
+        attempts = row.attempts + 1 if row.reason == TransferReason.UNCOMPARED else 1
+        if attempts >= _most_comparisons(verdict, error) and not passes:
             return quarantined(row, TransferReason.UNCOMPARED, words, None)
         return requeued(
             row,
@@ -511,6 +521,13 @@ def _reason_of(result: InstanceResult) -> str:
     if result.status is InstanceStatus.OTHER:
         return TransferReason.REFUSED
     return str(result.status)
+
+
+def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
+    """How often what the store has may not let itself be read."""
+    if verdict.blame is Blame.SUBJECT or error.status in _NOT_THERE:
+        return MOST_UNCOMPARED
+    return MOST_LONELY_REFUSALS if verdict.blame is Blame.UNKNOWN else float("inf")
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

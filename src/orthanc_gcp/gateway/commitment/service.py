@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +28,7 @@ from orthanc_gcp.gateway.commitment.request import (
 from orthanc_gcp.gateway.commitment.status import OpenCommitments
 from orthanc_gcp.gateway.peers import Peers, printable_aet
 from orthanc_gcp.ledger.commitments.commitments import Request
-from orthanc_gcp.ledger.commitments.rows import CommitmentRow, Transaction
+from orthanc_gcp.ledger.commitments.rows import CommitmentRow, ReferenceRow, Transaction
 from orthanc_gcp.ledger.database import make_private, words_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import CommitmentState
@@ -56,6 +56,7 @@ FIRST_LOOK, LONGEST_LOOK = 1.0, 30.0
 these."""
 IDLE = 5.0
 _AT_ONCE = 4
+_STOPPED = "the gateway has been stopped"
 _SHORTEST = 0.1
 _REST_WITHIN = 2.0
 
@@ -213,54 +214,108 @@ class CommitmentService:
         return 0.0 if claimed else min(IDLE, left)
 
     def _advance(self, commitment: CommitmentRow) -> None:
+        fresh = set[int]()
         if commitment.state == CommitmentState.WAITING:
-            waits_for = self._judge(commitment)
+            waits_for = self._judge(commitment, fresh)
             if waits_for:
-                waited = self._ledger.now() - commitment.requested_at
-                pause = min(LONGEST_LOOK, max(FIRST_LOOK, waited / 10))
-                left = commitment.requested_at + self._timeout - self._ledger.now()
-                until = self._ledger.now() + max(0.0, min(pause, left))
-                self._ledger.commitments.postpone(commitment.id, until, detail=waits_for)
+                self._look_later(commitment, waits_for)
                 return
             self._ledger.commitments.decide(commitment.id)
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            return
+        try:
+            waits_for = self._judge_again(commitment, fresh)
+        except (StoreError, OrthancError) as error:
+            self._not_reported(commitment, str(error))
+            return
+        if waits_for:
+            self._look_later(commitment, waits_for)
+        else:
             self._report(commitment)
 
-    def _judge(self, commitment: CommitmentRow) -> str:
-        """Settle what can be; what the rest is waited for, empty where there is none."""
-        waited = self._ledger.now() - commitment.requested_at
-        is_late = abs(waited) >= self._timeout  # a clock may have been set back
-        judge = Judge(
+    def _look_later(self, commitment: CommitmentRow, waits_for: str) -> None:
+        now = self._ledger.now()
+        waited = now - commitment.requested_at
+        pause = min(LONGEST_LOOK, max(FIRST_LOOK, waited / 10))
+        left = commitment.requested_at + self._timeout - now
+        until = now + max(0.0, min(pause, left))
+        self._ledger.commitments.postpone(commitment.id, until, detail=waits_for)
+
+    def _judge(self, commitment: CommitmentRow, fresh: set[int]) -> str:
+        """Settle what can be; what the rest is waited for, empty where there is none.
+
+        Parameters
+        ----------
+        fresh
+            Gets those that are settled.
+        """
+        judge, waits_for = self._judge_of(commitment), ""
+        for rows in self._ledger.commitments.waiting(commitment.id):
+            if self._stopping.is_set():
+                return _STOPPED
+            self._ledger.commitments.prolong(commitment.id)
+            is_late = self._is_late(commitment)
+            try:
+                said = self._said(judge, commitment, rows)
+            except (StoreError, OrthancError) as error:
+                if not is_late:
+                    return str(error)
+                said = {row.id: PROCESSING_FAILURE for row in rows}
+            settled, waits_for = _settled(said, is_late, waits_for)
+            self._ledger.commitments.settle(settled)
+            fresh |= settled.keys()
+        return waits_for
+
+    def _judge_again(self, commitment: CommitmentRow, fresh: Set[int]) -> str:
+        """Judge what was committed before: another version may have been received since then.
+
+        What is said when all the others have been waited for, or when a modality answers that was
+        away, has to be true then.
+
+        Returns
+        -------
+        str
+            What is waited for now.
+
+        Raises
+        ------
+        StoreError, OrthancError
+            It cannot be known now; nothing has changed.
+        """
+        judge, waits_for = self._judge_of(commitment), ""
+        for some in self._ledger.commitments.committed(commitment.id):
+            rows = [row for row in some if row.id not in fresh]
+            if not rows:
+                continue
+            if self._stopping.is_set():
+                return _STOPPED
+            self._ledger.commitments.prolong(commitment.id)
+            said = self._said(judge, commitment, rows)
+            settled, waits_for = _settled(said, self._is_late(commitment), waits_for)
+            self._ledger.commitments.settle(settled)
+            self._ledger.commitments.reopen(commitment.id, said.keys() - settled.keys())
+        return waits_for
+
+    def _judge_of(self, commitment: CommitmentRow) -> Judge:
+        return Judge(
             self._stores[commitment.account],
             lambda uids: self._ledger.commitments.known(commitment.account, uids),
             self._in_orthanc,
         )
-        waits_for = ""
-        for rows in self._ledger.commitments.waiting(commitment.id):
-            if self._stopping.is_set():
-                return "the gateway has been stopped"
-            self._ledger.commitments.prolong(commitment.id)
-            try:
-                said = judge.judge(rows)
-            except (StoreError, OrthancError) as error:
-                if getattr(error, "status", None) == 401:
-                    self._renew(commitment.account)
-                if not is_late:
-                    return str(error)
-                said = {row.id: PROCESSING_FAILURE for row in rows}
-            settled: dict[int, int | None] = {}
-            for number, verdict in said.items():
-                if verdict is Verdict.COMMITTED:
-                    settled[number] = None
-                elif not isinstance(verdict, Verdict):
-                    settled[number] = verdict
-                elif is_late:
-                    on_its_way = verdict is Verdict.ON_ITS_WAY
-                    settled[number] = PROCESSING_FAILURE if on_its_way else NO_SUCH_INSTANCE
-                else:
-                    waits_for = f"instances that are {verdict.value}"
-            self._ledger.commitments.settle(settled)
-        return waits_for
+
+    def _said(
+        self, judge: Judge, commitment: CommitmentRow, rows: Sequence[ReferenceRow]
+    ) -> Mapping[int, Verdict | int]:
+        try:
+            return judge.judge(rows)
+        except StoreError as error:
+            if error.status == 401:
+                self._renew(commitment.account)
+            raise
+
+    def _is_late(self, commitment: CommitmentRow) -> bool:
+        waited = self._ledger.now() - commitment.requested_at
+        return abs(waited) >= self._timeout  # a clock may have been set back
 
     def _in_orthanc(self, uids: Sequence[str]) -> Mapping[str, set[str]]:
         """Those of some instances that Orthanc has, and their files (``POST /tools/find``)."""
@@ -288,20 +343,25 @@ class CommitmentService:
             modality = self._peers.commitment_modality(commitment.calling_aet, commitment.address)
             self._reporter.report(commitment, rows, modality)
         except ReportError as error:
-            is_first = commitment.state == CommitmentState.WAITING
-            attempts = 1 if is_first else commitment.attempts + 1
-            words = "storage commitment cannot be reported to %s: %s"
-            if attempts >= MOST_REPORTS:
-                _log.error(words + "; it is given up", aet, error)
-                commitments.end(commitment.id, CommitmentState.GIVEN_UP, str(error))
-                return
-            _log.warning(words, aet, error)
-            until = self._ledger.now() + REPORTING.delay(attempts)
-            commitments.postpone(commitment.id, until, attempts, str(error))
+            self._not_reported(commitment, str(error))
         else:
             commitments.end(commitment.id, CommitmentState.REPORTED)
             words = "storage commitment was reported to %s: %d instances, and %d failures"
             _log.info(words, aet, len(rows) - failed, failed)
+
+    def _not_reported(self, commitment: CommitmentRow, why: str) -> None:
+        """Try again after a while, unless that was often enough."""
+        commitments, aet = self._ledger.commitments, printable_aet(commitment.calling_aet)
+        is_first = commitment.state == CommitmentState.WAITING
+        attempts = 1 if is_first else commitment.attempts + 1
+        words = "storage commitment cannot be reported to %s: %s"
+        if attempts >= MOST_REPORTS:
+            _log.error(words + "; it is given up", aet, why)
+            commitments.end(commitment.id, CommitmentState.GIVEN_UP, why)
+            return
+        _log.warning(words, aet, why)
+        until = self._ledger.now() + REPORTING.delay(attempts)
+        commitments.postpone(commitment.id, until, attempts, why)
 
     def open(self) -> OpenCommitments:
         """The requests that have not ended."""
@@ -314,6 +374,24 @@ class CommitmentService:
             )
         except (LedgerError, SQLAlchemyError, OSError) as error:
             return OpenCommitments(problem=_words(error))
+
+
+def _settled(
+    said: Mapping[int, Verdict | int], is_late: bool, waits_for: str
+) -> tuple[dict[int, int | None], str]:
+    """What some verdicts settle, and what is waited for after them."""
+    settled: dict[int, int | None] = {}
+    for number, verdict in said.items():
+        if verdict is Verdict.COMMITTED:
+            settled[number] = None
+        elif not isinstance(verdict, Verdict):
+            settled[number] = verdict
+        elif is_late:
+            on_its_way = verdict is Verdict.ON_ITS_WAY
+            settled[number] = PROCESSING_FAILURE if on_its_way else NO_SUCH_INSTANCE
+        else:
+            waits_for = f"instances that are {verdict.value}"
+    return settled, waits_for
 
 
 def _words(error: Exception) -> str:

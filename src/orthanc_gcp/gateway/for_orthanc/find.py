@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -16,9 +16,10 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from orthanc_gcp.dicomweb import query as store_query
 from orthanc_gcp.dicomweb.query import Query
 from orthanc_gcp.dicomweb.readable import ReadableStore
+from orthanc_gcp.gateway.association import Answer
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import LIMIT_REACHED, SUCCESS, FindService
-from orthanc_gcp.gateway.for_orthanc.local import LocalStore
+from orthanc_gcp.gateway.for_orthanc.local import UNREAD, LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import printable_aet
 from orthanc_gcp.gateway.request import FindRequest, Level, request_of
@@ -95,7 +96,7 @@ class OrthancFinder:
         store, account = self._merged(request, called, began + CLOUD_WITHIN)
         answers: list[bytes] = []
         last = SUCCESS
-        for one in self._finder.answers(store, request, called.strip(), lambda: False):
+        for one in self._answers(store, account, request, called):
             if one.match is None:
                 last = one.status
             elif len(answers) < self._most:
@@ -111,6 +112,12 @@ class OrthancFinder:
         self._say(calling, called, len(answers), seconds, last, store.lacking)
         return answers
 
+    def _answers(
+        self, store: MergedStore, account: str | None, request: FindRequest, called: str
+    ) -> Iterator[Answer]:
+        of, title = account or "", called.strip()
+        return self._finder.answers(store, of, request, title, lambda: False)
+
     def _merged(
         self, request: FindRequest, called: str, deadline: float
     ) -> tuple[MergedStore, str | None]:
@@ -120,7 +127,7 @@ class OrthancFinder:
             for tag, one in request.wanted.items()
             if tag not in _NOT_OF_ORTHANC
             and not tag.startswith("002012")
-            and one.representation != "SQ"
+            and one.representation not in UNREAD
         ]
         local = LocalStore(self._orthanc, level.path, wanted)
         account = self._account_of(called)

@@ -28,6 +28,7 @@ from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.for_orthanc.local import LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import Peers, printable_aet
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.service import MOVE_MODELS, PENDING, Retrieve, RetrieveService
 from orthanc_gcp.gateway.retrieve.store_request import Originator
 from orthanc_gcp.gateway.retrieve.store_scu import Destination
@@ -108,6 +109,8 @@ class OrthancMoves:
     ----------
     account_of
         The account of the AE title that was called; None for none.
+    limits
+        What holds back the requests to an account's store.
     """
 
     def __init__(
@@ -119,10 +122,11 @@ class OrthancMoves:
         figures: Figures,
         peers: Peers,
         destination: Callable[[Modality], Destination],
+        limits: LimitsOf = unlimited,
     ) -> None:
         self._orthanc, self._stores, self._peers = orthanc, stores, peers
         self._account_of, self._renew, self._figures = account_of, renew, figures
-        self._destination = destination
+        self._destination, self._limits = destination, limits
         self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-for-orthanc")
         self._lock = threading.Lock()
         self._moves: dict[str, _Move] = {}
@@ -181,7 +185,7 @@ class OrthancMoves:
         began, last = time.monotonic(), Counts(_UNABLE, None, 0, 0, 0)
         store = MergedStore(LocalStore(self._orthanc), None, self._pool, lambda: NEXT_MATCH_WITHIN)
         try:
-            store = self._merged(asked)
+            store = self._merged(asked, move)
             for last in self._responses(asked, store, move):
                 if last.status == PENDING:
                     move.goes_on(last, store.lacking)
@@ -200,11 +204,14 @@ class OrthancMoves:
             f", only of what Orthanc holds: the store: {store.lacking}" if store.lacking else "",
         )
 
-    def _merged(self, asked: Asked) -> MergedStore:
+    def _merged(self, asked: Asked, move: _Move) -> MergedStore:
         account = self._account_of(asked.called)
+        cloud = None
+        if account is not None:
+            cloud = LimitedStore(self._stores[account], self._limits(account, move.pause))
         merged = MergedStore(
             LocalStore(self._orthanc),
-            None if account is None else self._stores[account],
+            cloud,
             self._pool,
             lambda: NEXT_MATCH_WITHIN,
             lambda: None if account is None else self._renew(account),
@@ -246,11 +253,18 @@ class OrthancMoves:
         return encode(identifier, False, True) or b""
 
     def _find_destination(self, aet: str) -> Destination | None:
-        """A modality of Orthanc's configuration, or of its database where it does without TLS."""
+        """A modality of Orthanc's configuration, or of its database.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc does not answer.
+        ConfigurationError
+            It is connected to by TLS, and that cannot be.
+        """
         known = self._peers.modality(aet)
         if known is None and (entry := modality_of(self._orthanc, aet, self._peers.plain)):
             (known, *_) = modalities_of({"": entry[1]}) or (None,)
-            known = None if known is None or known.use_dicom_tls else known
         return None if known is None else self._destination(known)
 
 
@@ -261,7 +275,16 @@ class _Move:
         self._condition = threading.Condition()
         self._state = MoveState(None, 0, 0, is_over=False)
         self._asked_at = time.monotonic()
-        self.is_cancelled = False
+        self._cancelled = threading.Event()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._cancelled.is_set()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait for some seconds; True at once where nothing more is to be begun."""
+        return self._cancelled.wait(seconds)
 
     @property
     def is_forgotten(self) -> bool:
@@ -270,7 +293,7 @@ class _Move:
 
     def cancel(self) -> None:
         """Begin nothing more."""
-        self.is_cancelled = True
+        self._cancelled.set()
 
     def wait(self, after: int, seconds: float) -> MoveState:
         """As :meth:`OrthancMoves.state`."""

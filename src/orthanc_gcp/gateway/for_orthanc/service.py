@@ -12,6 +12,7 @@ from orthanc_gcp.gateway.find import FindService
 from orthanc_gcp.gateway.for_orthanc.find import OrthancFinder
 from orthanc_gcp.gateway.for_orthanc.moves import OrthancMoves
 from orthanc_gcp.gateway.peers import Peers
+from orthanc_gcp.gateway.retrieve.limits import LimitsOf
 from orthanc_gcp.gateway.retrieve.store_scu import Destination
 from orthanc_gcp.orthanc.rest import OrthancRest
 
@@ -40,9 +41,10 @@ def for_orthanc(
     peers: Peers,
     destination: Callable[[Modality], Destination],
     most_answers: int,
+    limits: LimitsOf,
 ) -> ForOrthanc:
     """Both of them, over the same stores."""
     account_of = peers.account_of_orthanc
     found = OrthancFinder(orthanc, finder, stores, account_of, renew, figures, most_answers)
-    moves = OrthancMoves(orthanc, stores, account_of, renew, figures, peers, destination)
+    moves = OrthancMoves(orthanc, stores, account_of, renew, figures, peers, destination, limits)
     return ForOrthanc(found, moves)

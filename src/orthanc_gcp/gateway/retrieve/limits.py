@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orthanc_gcp.dicomweb.client import PAGE
+from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["Bookings", "Limit", "Limits", "LimitsOf", "Wait", "unlimited"]
+__all__ = ["Bookings", "Limit", "LimitedStore", "Limits", "LimitsOf", "Wait", "unlimited"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,15 +44,6 @@ class Limits:
     requests: Limit | None = None
     bytes: Limit | None = None
 
-    def wait_for_request(self) -> None:
-        """Wait until a request may be made."""
-        if self.requests is not None:
-            self.requests.acquire()
-
-    def throttle(self) -> Callable[[int], None]:
-        """What a request calls with the number of bytes that it has read; it may sleep."""
-        return _nothing if self.bytes is None else self.bytes.for_one_request()
-
 
 LimitsOf = Callable[[str, Wait], Limits]
 """An account, and how a retrieval waits -> what holds its requests back."""
@@ -58,6 +52,48 @@ LimitsOf = Callable[[str, Wait], Limits]
 def unlimited(_account: str, _wait: Wait) -> Limits:
     """Nothing."""
     return Limits()
+
+
+class LimitedStore:
+    """A store whose files are read no faster than the caps allow; it is searched as it is."""
+
+    def __init__(self, store: ReadableStore, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+
+    @property
+    def connections(self) -> int:
+        """So many searches may go on at once."""
+        return self._store.connections
+
+    def search(
+        self, path: str, parameters: Mapping[str, str], *, depth: int, page: int = PAGE
+    ) -> Iterator[Mapping[str, Any]]:
+        """What a search finds."""
+        return self._store.search(path, parameters, depth=depth, page=page)
+
+    @contextmanager
+    def open(
+        self, study: str, series: str, instance: str, *, transfer_syntax: str = "*"
+    ) -> Generator[Iterator[bytes]]:
+        """The file of an instance, piece by piece."""
+        throttle = self._begun()
+        with self._store.open(study, series, instance, transfer_syntax=transfer_syntax) as pieces:
+            yield _throttled(pieces, throttle)
+
+    @contextmanager
+    def retrieve(
+        self, study: str, series: str | None = None
+    ) -> Generator[Iterator[Iterator[bytes]]]:
+        """The files of a study or a series, one after another."""
+        throttle = self._begun()
+        with self._store.retrieve(study, series) as files:
+            yield (_throttled(pieces, throttle) for pieces in files)
+
+    def _begun(self) -> Callable[[int], None]:
+        """Wait until a request may be made; what it calls with the bytes that it has read."""
+        if self._limits.requests is not None:
+            self._limits.requests.acquire()
+        return _nothing if self._limits.bytes is None else self._limits.bytes.for_one_request()
 
 
 class Bookings:
@@ -107,6 +143,13 @@ class Bookings:
                 self._is_away = False
                 return answer
         return otherwise()
+
+
+def _throttled(pieces: Iterator[bytes], throttle: Callable[[int], None]) -> Iterator[bytes]:
+    """What comes, no faster than it may: what is not read makes the store wait."""
+    for piece in pieces:
+        throttle(len(piece))
+        yield piece
 
 
 def _nothing(_units: int) -> None:

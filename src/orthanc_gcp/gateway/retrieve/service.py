@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orthanc_gcp.dicomweb.matching import Key
@@ -16,17 +14,16 @@ from orthanc_gcp.gateway.request import IdentifierError, Level
 from orthanc_gcp.gateway.retrieve.delivery import Delivery, outcome_of, use_another
 from orthanc_gcp.gateway.retrieve.file_meta import NoFileError
 from orthanc_gcp.gateway.retrieve.get_channel import GetChannel
-from orthanc_gcp.gateway.retrieve.limits import LimitsOf, unlimited
+from orthanc_gcp.gateway.retrieve.limits import LimitedStore, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.requests import fetches, listed, read_keys
 from orthanc_gcp.gateway.retrieve.staging import Staged, Staging
 from orthanc_gcp.gateway.retrieve.store_request import Originator, StoreResponse
 from orthanc_gcp.gateway.retrieve.store_scu import Destination, DestinationError
 from orthanc_gcp.gateway.retrieve.sub_operations import Counts, Instance, Outcome, SubOperations
+from orthanc_gcp.gateway.searching import SearchingService
 from orthanc_gcp.logs import places
 
 __all__ = ["GET_MODELS", "MOVE_MODELS", "BrokenAssociationError", "Retrieve", "RetrieveService"]
-
-_log = logging.getLogger(__name__)
 
 # PS3.4 §C.4.2.1.5 and §C.4.3.1.4
 CANNOT_COUNT, UNABLE_TO_PERFORM, UNKNOWN_DESTINATION = 0xA701, 0xA702, 0xA801
@@ -84,15 +81,13 @@ class Retrieve:
     name: str
 
 
-class RetrieveService:
-    """Answers C-MOVE and C-GET; several threads may use it at once.
+class RetrieveService(SearchingService):
+    """Answers C-MOVE and C-GET.
 
     Parameters
     ----------
-    stores
-        The store of each account.
-    renew
-        Is called with an account whose access token was refused.
+    stores, renew
+        As :class:`SearchingService`.
     limits
         What holds back the requests to an account's store.
     """
@@ -103,13 +98,9 @@ class RetrieveService:
         renew: Callable[[str], None] = lambda _: None,
         limits: LimitsOf = unlimited,
     ) -> None:
-        self._stores, self._renew, self._limits = stores, renew, limits
+        super().__init__(stores, renew)
+        self._limits = limits
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
-        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "gcp-list")
-
-    def close(self) -> None:
-        """List nothing any more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, request: Retrieve, is_cancelled: Callable[[], bool]) -> Iterator[Counts]:
         """The responses to a request, as it goes on; the final one last.
@@ -131,11 +122,8 @@ class RetrieveService:
             yield _refused(IDENTIFIER_DOES_NOT_MATCH, str(error))
             return
         except StoreError as error:
-            if error.status == 401:
-                self._renew(request.account)
-            _log.warning("the store of %s cannot be searched: %s", request.account, error)
             status = CANNOT_COUNT if error.retryable else UNABLE_TO_PROCESS
-            yield _refused(status, f"the store: {error.reason}")
+            yield _refused(status, self._not_searched(request.account, error))
             return
         if is_cancelled():
             yield _refused(CANCELLED, "")
@@ -143,16 +131,15 @@ class RetrieveService:
         instances.sort(key=lambda one: one.uids[:2])
         operations = SubOperations(instances)
         of_images = any(key.tag == "00080018" for key in keys)
+        limits = self._limits(request.account, operations.wait)
         staging = Staging(
-            self._stores[request.account],
+            LimitedStore(self._stores[request.account], limits),
             fetches(instances, is_whole=not of_images),
             operations,
             lambda: self._renew(request.account),
             request.name,
-            self._limits(request.account, operations.wait),
         )
-        classes = sorted({one.sop_class for one in instances} - {""})
-        yield from self._perform(request, operations, staging, classes, is_cancelled)
+        yield from self._perform(_Retrieval(request, instances, operations, staging, is_cancelled))
 
     def _list(
         self,
@@ -169,82 +156,82 @@ class RetrieveService:
                 last = time.monotonic()
                 yield Counts(PENDING, None, 0, 0, 0)
 
-    def _perform(
-        self,
-        request: Retrieve,
-        operations: SubOperations,
-        staging: Staging,
-        classes: Sequence[str],
-        is_cancelled: Callable[[], bool],
-    ) -> Iterator[Counts]:
+    def _perform(self, retrieval: _Retrieval) -> Iterator[Counts]:
+        operations = retrieval.operations
         began = operations.pending()
         if began.remaining:
             yield began
         while not self._free.acquire(timeout=PENDING_EVERY):
-            if is_cancelled():
+            if retrieval.is_cancelled():
                 operations.cancel()
                 yield operations.final()
                 return
             yield operations.pending()
         try:
-            staging.start()
-            if request.channel is not None:
-                yield from _get(request.channel, operations, staging, is_cancelled)
-            else:
-                yield from _move(request, operations, staging, classes, is_cancelled)
+            yield from retrieval.responses()
         finally:
-            operations.cancel()
-            staging.stop()
             self._free.release()
         yield operations.final()
 
 
-def _move(
-    request: Retrieve,
-    operations: SubOperations,
-    staging: Staging,
-    classes: Sequence[str],
-    is_cancelled: Callable[[], bool],
-) -> Iterator[Counts]:
-    assert request.destination is not None  # noqa: S101 -- for mypy: it was looked at # nosec B101
-    delivery = Delivery(
-        request.destination, staging, operations, request.originator, classes, request.name
-    )
-    delivery.start()
-    began, last = time.monotonic(), time.monotonic()
-    try:
-        while not operations.wait(_LOOK_EVERY):
-            now = time.monotonic()
-            if is_cancelled():
-                operations.cancel()
-                break
-            if now - last >= PENDING_EVERY:
-                if now - began >= GROW_AFTER:
-                    delivery.grow()
-                last = now
-                yield operations.pending()
-    finally:
-        operations.cancel()
-        delivery.stop(STOP_WITHIN)
+@dataclass(frozen=True)
+class _Retrieval:
+    """One that is performed."""
 
+    request: Retrieve
+    instances: Sequence[Instance]
+    operations: SubOperations
+    staging: Staging
+    is_cancelled: Callable[[], bool]
 
-def _get(
-    channel: GetChannel,
-    operations: SubOperations,
-    staging: Staging,
-    is_cancelled: Callable[[], bool],
-) -> Iterator[Counts]:
-    last = time.monotonic()
-    while not operations.is_over:
-        if is_cancelled():
+    def responses(self) -> Iterator[Counts]:
+        """Send what is to be sent; the responses meanwhile."""
+        channel, destination = self.request.channel, self.request.destination
+        try:
+            self.staging.start()
+            if channel is not None:
+                yield from self._get(channel)
+            elif destination is not None:
+                yield from self._move(destination)
+        finally:
+            self.operations.cancel()
+            self.staging.stop()
+
+    def _move(self, destination: Destination) -> Iterator[Counts]:
+        classes = sorted({one.sop_class for one in self.instances} - {""})
+        request, operations = self.request, self.operations
+        delivery = Delivery(
+            destination, self.staging, operations, request.originator, classes, request.name
+        )
+        delivery.start()
+        began, last = time.monotonic(), time.monotonic()
+        try:
+            while not operations.wait(_LOOK_EVERY):
+                now = time.monotonic()
+                if self.is_cancelled():
+                    operations.cancel()
+                    break
+                if now - last >= PENDING_EVERY:
+                    if now - began >= GROW_AFTER:
+                        delivery.grow()
+                    last = now
+                    yield operations.pending()
+        finally:
             operations.cancel()
-            return
-        one = staging.take(_LOOK_EVERY)
-        if one is not None:
-            _store(channel, operations, staging, one)
-        if time.monotonic() - last >= PENDING_EVERY and not operations.is_over:
-            last = time.monotonic()
-            yield operations.pending()
+            delivery.stop(STOP_WITHIN)
+
+    def _get(self, channel: GetChannel) -> Iterator[Counts]:
+        operations, last = self.operations, time.monotonic()
+        while not operations.is_over:
+            if self.is_cancelled():
+                operations.cancel()
+                return
+            one = self.staging.take(_LOOK_EVERY)
+            if one is not None:
+                _store(channel, operations, self.staging, one)
+            if time.monotonic() - last >= PENDING_EVERY and not operations.is_over:
+                last = time.monotonic()
+                yield operations.pending()
 
 
 def _store(channel: GetChannel, operations: SubOperations, staging: Staging, one: Staged) -> None:

@@ -18,7 +18,6 @@ from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.gateway.retrieve.file_meta import FileMeta, NoFileError, split_file
-from orthanc_gcp.gateway.retrieve.limits import Limits
 from orthanc_gcp.gateway.retrieve.requests import Fetch
 from orthanc_gcp.gateway.retrieve.sub_operations import Instance, Outcome, SubOperations
 from orthanc_gcp.logs import places
@@ -78,8 +77,6 @@ class Staging:
         Called when the store has refused the access token.
     name
         What the log calls the retrieval.
-    limits
-        What holds its requests back.
     """
 
     def __init__(
@@ -89,10 +86,9 @@ class Staging:
         operations: SubOperations,
         renew: Callable[[], None],
         name: str,
-        limits: Limits | None = None,
     ) -> None:
         self._store, self._operations, self._renew = store, operations, renew
-        self._name, self._limits = name, limits or Limits()
+        self._name = name
         self._condition = operations.condition
         self._waiting = deque(fetches)
         self._staged: deque[Staged] = deque()
@@ -162,10 +158,8 @@ class Staging:
         if one.content is not None:
             yield _file(one, iter((one.content,)))
             return
-        self._limits.wait_for_request()
-        throttle = self._limits.throttle()
         with self._store.open(*one.instance.uids, transfer_syntax=one.transfer_syntax) as pieces:
-            yield _file(one, _throttled(pieces, throttle))
+            yield _file(one, pieces)
 
     def failed(self, one: Staged, error: StoreError) -> None:
         """The store has failed while one streamed."""
@@ -221,21 +215,17 @@ class Staging:
         if instance.size_bytes > LARGE:
             self._stage(Staged(instance, None, fetch.transfer_syntax))
             return
-        self._limits.wait_for_request()
-        throttle = self._limits.throttle()
         with self._store.open(*instance.uids, transfer_syntax=fetch.transfer_syntax) as pieces:
-            content = self._content(_throttled(pieces, throttle))
+            content = self._content(pieces)
         self._succeeded()
         self._stage(Staged(instance, content, fetch.transfer_syntax))
 
     def _fetch_several(self, fetch: Fetch) -> None:
         wanted = {one.uids[2]: one for one in fetch.instances}
-        self._limits.wait_for_request()
-        throttle = self._limits.throttle()
         try:
             with self._store.retrieve(fetch.study, fetch.series) as files:
                 for pieces in files:
-                    content = self._content(_throttled(pieces, throttle))
+                    content = self._content(pieces)
                     instance = wanted.pop(_uid_of(content), None)
                     self._succeeded()
                     if instance is not None:
@@ -331,13 +321,6 @@ def _file(one: Staged, pieces: Iterator[bytes]) -> tuple[FileMeta, Iterator[byte
     if meta.sop_instance != one.instance.uids[2]:
         raise NoFileError("the store gave another in its place")
     return meta, data_set
-
-
-def _throttled(pieces: Iterator[bytes], throttle: Callable[[int], None]) -> Iterator[bytes]:
-    """What comes, no faster than it may: what is not read makes the store wait."""
-    for piece in pieces:
-        throttle(len(piece))
-        yield piece
 
 
 def _uid_of(content: bytes | None) -> str:

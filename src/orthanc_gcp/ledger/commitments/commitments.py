@@ -158,6 +158,10 @@ class StorageCommitments:
         """The instances of a request of which nothing is known yet, some at a time."""
         return self._references(number, ReferenceState.WAITING)
 
+    def committed(self, number: int) -> Iterator[list[ReferenceRow]]:
+        """The instances of a request that the store is responsible for, some at a time."""
+        return self._references(number, ReferenceState.COMMITTED)
+
     def settled(self, number: int) -> list[ReferenceRow]:
         """All others."""
         states = (ReferenceState.COMMITTED, ReferenceState.FAILED)
@@ -228,6 +232,23 @@ class StorageCommitments:
                         .where(_REFERENCE.id.in_(some))
                         .values(state=state, failure_reason=reason)
                     )
+
+    def reopen(self, number: int, instances: Collection[int]) -> None:
+        """Have some instances of a request waited for that were settled."""
+        if not instances:
+            return
+        with writing(self._engine) as connection:
+            for some in portions(list(instances), MOST_PARAMETERS):
+                connection.execute(
+                    commitment_references.update()
+                    .where(_REFERENCE.id.in_(some))
+                    .values(state=ReferenceState.WAITING, failure_reason=None)
+                )
+            connection.execute(
+                storage_commitments.update()
+                .where(_OF.id == number)
+                .values(state=CommitmentState.WAITING)
+            )
 
     def postpone(self, number: int, until: float, attempts: int = 0, detail: str = "") -> None:
         """Have a request wait, and say for what."""

@@ -20,15 +20,24 @@ from orthanc_gcp.ledger.database import reading, upsert, writing
 from orthanc_gcp.ledger.retrievals.retention import remove_old_prefetches
 from orthanc_gcp.ledger.schema import PREFETCH_IS_OPEN, PrefetchState, prefetches
 
-__all__ = ["PrefetchRow", "Prefetches"]
+__all__ = ["ENTRY", "PrefetchRow", "Prefetches"]
 
 _OPEN = sql.text(PREFETCH_IS_OPEN)
 _LONGEST_PAUSE = 7200.0
+ENTRY = "worklist/"
+"""What the digest of an entry is written behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefetchRow:
-    """A study that Orthanc has received, and the account that may have its priors."""
+    """A study that Orthanc has received, and the account that may have its priors.
+
+    Attributes
+    ----------
+    orthanc_id
+        Orthanc's identifier of it; its Study Instance UID where somebody has searched for its
+        patient; the digest of an entry of a worklist, behind its prefix.
+    """
 
     id: int
     account: str
@@ -43,6 +52,16 @@ class PrefetchRow:
     noticed_at: float
     ended_at: float | None
     demanded_at: float | None
+
+    @property
+    def entry(self) -> str:
+        """The digest of an entry of a worklist; empty for anything else."""
+        return self.orthanc_id.removeprefix(ENTRY) if self.orthanc_id.startswith(ENTRY) else ""
+
+    @property
+    def is_of_search(self) -> bool:
+        """Whether somebody has searched for the patient: a UID has dots, an identifier has none."""
+        return "." in self.orthanc_id
 
 
 _COLUMNS = [prefetches.c[one.name] for one in fields(PrefetchRow)]
@@ -81,6 +100,22 @@ class Prefetches:
                 remove_old_prefetches(connection, self._now(), len(rows))
                 connection.execute(insert, rows)
 
+    def search_for(self, source: str, study_instance_uid: str, account: str, after: float) -> None:
+        """Write down a study of a patient that somebody has searched for.
+
+        Unless it waits, or has ended within so many seconds.
+        """
+        fresh = self._fresh(source, account)
+        again = {"next_attempt_at": None, "reason": None, "detail": None, "studies": None}
+        of = prefetches.c
+        insert = upsert(self._engine.dialect.name, prefetches).on_conflict_do_update(
+            index_elements=["source", "account", "orthanc_id"],
+            set_={**fresh, **again, "ended_at": None},
+            where=of.ended_at < self._now() - after,
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert, [{**fresh, "orthanc_id": study_instance_uid}])
+
     def _fresh(self, source: str, account: str) -> dict[str, Any]:
         return {
             "source": source,
@@ -107,6 +142,12 @@ class Prefetches:
         )
         with reading(self._engine) as connection:
             return [PrefetchRow(*row) for row in connection.execute(query)]
+
+    def any_demanded(self) -> bool:
+        """Whether somebody has asked for priors, and nobody has looked for them yet."""
+        query = sql.select(prefetches.c.id).where(_OPEN, prefetches.c.demanded_at.is_not(None))
+        with reading(self._engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def found(self, orthanc_id: str) -> Sequence[PrefetchRow]:
         """What there is about a study."""

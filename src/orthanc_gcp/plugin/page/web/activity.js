@@ -1,6 +1,8 @@
-// Who works on the ledger: Orthancs, workers, backfills, the gateway, and what is retrieved.
+// Who works on the ledger: Orthancs, workers, backfills, audits, the gateway, retrievals.
 
-import {element, facts, newId, renew, said, statesBar, time} from "./elements.js";
+import {
+  button, element, facts, newId, renew, renewList, said, setText, statesBar, tell, time,
+} from "./elements.js";
 import {ask} from "./server.js";
 import {duration, number, size, word} from "./words.js";
 
@@ -60,10 +62,55 @@ function sender(one) {
   ];
 }
 
+// Stays while its figures change: somebody may be about to press the button.
+class Backfill {
+  constructor(index, onChange) {
+    this.isPaused = false;
+    this.figures = element("div");
+    this.pausing = button("", async () => {
+      const action = this.isPaused ? "resume" : "pause";
+      await ask(["backfill", action], {body: {Index: index}});
+      tell(word(`done ${action}`, {account: index}));
+      onChange();
+    });
+    this.element = element("li", {},
+      element("p", {class: "title outside"}, index), this.figures,
+      element("div", {class: "buttons"}, this.pausing));
+  }
+
+  update(one) {
+    this.isPaused = one.Paused;
+    setText(this.pausing, word(one.Paused ? "resume" : "pause"));
+    renew(this.figures, one, () => backfill(one));
+  }
+}
+
+class Backfills extends Section {
+  constructor(title, onChange) {
+    super(title);
+    this.parts = new Map();
+    this.list = element("ul", {class: "instances"});
+    this.instead = element("div");
+    this.content.append(this.list, this.instead);
+    this.onChange = onChange;
+  }
+
+  update(answer) {
+    const isError = answer instanceof Error;
+    const found = isError ? [] : answer;
+    this.list.hidden = !found.length;
+    renewList(this.list, this.parts, found, (one) => one.Index,
+      (one) => new Backfill(one.Index, this.onChange));
+    renew(this.instead, isError ? answer.message : found.length, () => {
+      const none = found.length ? null : element("p", {class: "faint"}, word("none"));
+      return [isError ? said(answer.message, "bad") : none];
+    });
+  }
+}
+
 function backfill(one) {
   const {Done: done, Total: total} = one.Studies;
   return [
-    element("p", {class: "title outside"}, one.Index),
     statesBar(one),
     facts([
       [word("state"), english(one.State)],
@@ -76,6 +123,28 @@ function backfill(one) {
       [word("began"), time(one.Began)],
       [word("estimated end"), time(one.EstimatedEnd)],
     ]),
+  ];
+}
+
+function audit(one) {
+  const {Done: done, Total: total} = one.Studies;
+  return [
+    element("p", {class: "title outside"}, one.Machine),
+    element("progress", {max: String(total), value: String(done), "aria-label": word("studies")}),
+    facts([
+      [word("studies"), word("of all", {done, total})],
+      [word("began"), time(one.Began)],
+      [word("as of"), time(one.Noted)],
+    ]),
+  ];
+}
+
+function workersOf({Workers: names, Senders: sending}) {
+  const busy = new Set(sending.map((one) => one.Worker));
+  const idle = names.filter((name) => !busy.has(name));
+  return [
+    listOf(sending, sender),
+    idle.length ? facts([[word("idle"), idle.join(", "), "outside"]]) : null,
   ];
 }
 
@@ -142,13 +211,14 @@ async function readGateway() {
   return answer;
 }
 
-export function makeActivity() {
+export function makeActivity(_path, _query, {onChange}) {
   const orthancs = new Section(word("orthancs"));
   const workers = new Section(word("sending now"));
-  const backfills = new Section(word("backfills"));
+  const backfills = new Backfills(word("backfills"), onChange);
   const ofGateway = new Section(word("gateway"));
   const retrievals = new Section(word("retrievals"));
-  const sections = [orthancs, workers, backfills, ofGateway, retrievals];
+  const audits = new Section(word("audits"));
+  const sections = [orthancs, workers, backfills, audits, ofGateway, retrievals];
   return {
     title: word("activity"),
     content: sections.map((one) => one.element),
@@ -158,8 +228,9 @@ export function makeActivity() {
       ]);
       const part = (name) => (active instanceof Error ? active : active[name]);
       orthancs.update(part("Orthancs"), (found) => [listOf(found, orthanc)]);
-      workers.update(part("Senders"), (found) => [listOf(found, sender)]);
-      backfills.update(part("Backfills"), (found) => [listOf(found, backfill)]);
+      workers.update(active, workersOf);
+      audits.update(part("Audits"), (found) => [listOf(found, audit)]);
+      backfills.update(part("Backfills"));
       ofGateway.element.hidden = !hasGateway;
       if (hasGateway) {
         ofGateway.update(listening, gateway);

@@ -15,11 +15,15 @@ export async function ask(path, {query = {}, body = null} = {}) {
   return await fetchJson(address, options);
 }
 
-// The studies in Orthanc with a Study Instance UID, by Orthanc's own identifiers.
-export async function findInOrthanc(study) {
+// The studies, or the series, in Orthanc with a UID, by Orthanc's own identifiers.
+export async function findInOrthanc(uid, type = "Study") {
   const address = new URL("../tools/lookup", ROOT);
-  const found = await fetchJson(address, {method: "POST", body: study});
-  return found.filter((one) => one.Type === "Study").map((one) => one.ID);
+  const found = await fetchJson(address, {method: "POST", body: uid});
+  const named = found.filter((one) => one.Type === type).map((one) => one.ID);
+  if (!named.length) {
+    throw new Error(word("not in Orthanc"));
+  }
+  return named;
 }
 
 // The Study Instance UID of a study, or of the study of a series, by Orthanc's own identifier.

@@ -1,7 +1,8 @@
-// The studies of an account: found by state, UID and date; each opens to its instances.
+// The studies of an account, found by state, UID and date; each opens to series and instances.
 
 import {button, element, facts, newId, renew, statesLine, tell, time} from "./elements.js";
 import {Instances, retry} from "./instances.js";
+import {linkToReceipt} from "./receipt.js";
 import {ask, findInOrthanc} from "./server.js";
 import {word} from "./words.js";
 
@@ -61,40 +62,102 @@ function makeForm(account, query) {
   return {form, accounts};
 }
 
-function makeStudy(one, query, onChange) {
-  const {Account: account, Study: study} = one;
-  const narrowed = {study, state: query.get("state")};
-  const instances = new Instances(account, narrowed, onChange);
-  const receipt = `#/receipt/${encodeURIComponent(account)}/${encodeURIComponent(study)}`;
-  const details = element("details", {class: "study"},
-    element("summary", {}, element("span", {class: "uid outside"}, study), statesLine(one)),
-    facts([
-      [word("first received"), time(one.FirstReceived)],
-      [word("last confirmed"), time(one.LastConfirmed)],
-      [word("store"), one.Store, "outside"],
-    ]),
-    element("div", {class: "buttons"},
-      button(word("send"), () => send(account, study)),
-      one.Quarantined.Instances
-        ? button(word("retry"), () => retry(account, {Study: study})) : null,
-      element("a", {href: receipt, class: "button"}, word("receipt"))),
-    instances.element);
-  details.addEventListener("toggle", () => {
-    if (details.open) {
-      instances.load().catch((error) => tell(error.message, true));
+// What opens to more, which is asked for when it is opened.
+function loadWhenOpened(details, load) {
+  details.addEventListener("toggle", (event) => {
+    if (details.open && event.target === details) {
+      load().catch((error) => tell(error.message, true));
     }
   });
+}
+
+function dates(one) {
+  return facts([
+    [word("first received"), time(one.FirstReceived)],
+    [word("last confirmed"), time(one.LastConfirmed)],
+    [word("store"), one.Store, "outside"],
+  ]);
+}
+
+function makeOneSeries(one, state) {
+  const {Account: account, Study: study, Series: series} = one;
+  const instances = new Instances(account, {study, series, state}, () => {});
+  const details = element("details", {class: "series"},
+    element("summary", {}, `${word("series")} `,
+      element("span", {class: "uid outside"}, series), statesLine(one)),
+    dates(one),
+    element("div", {class: "buttons"},
+      named(word("send"), series, () => send(account, series, "Series")),
+      named(word("retrieve"), series, () => retrieve(account, {Study: study, Series: series}))),
+    instances.element);
+  loadWhenOpened(details, () => instances.load());
   return details;
 }
 
-async function send(account, study) {
-  const found = await findInOrthanc(study);
-  if (!found.length) {
-    throw new Error(word("not in Orthanc"));
+// A button that many others have the name of, too.
+function named(label, what, action) {
+  return button(label, action, {"aria-label": `${label} ${what}`});
+}
+
+// The series of a study, page by page; a single one is open.
+class Series {
+  constructor(account, study, state) {
+    this.account = account;
+    this.query = {study, state};
+    this.list = element("div", {class: "studies"});
+    this.pages = element("div", {class: "buttons"});
+    this.element = element("div", {}, this.list, this.pages);
   }
-  const body = {Resources: found};
+
+  async load(after = "") {
+    const query = {...this.query, limit: String(PAGE), after};
+    const {Series: found, Next: next} = await ask(["accounts", this.account, "series"], {query});
+    this.list.replaceChildren(...found.map((one) => makeOneSeries(one, this.query.state)));
+    if (!found.length) {
+      this.list.append(element("p", {class: "faint"}, word("no instances")));
+    }
+    if (found.length === 1 && !after) {
+      this.list.firstElementChild.open = true;
+    }
+    this.pages.replaceChildren(
+      ...(after ? [button(word("first page"), () => this.load())] : []),
+      ...(next ? [button(word("next page"), () => this.load(next))] : []));
+  }
+}
+
+function makeStudy(one, query) {
+  const {Account: account, Study: study} = one;
+  const series = new Series(account, study, query.get("state"));
+  const details = element("details", {class: "study"},
+    element("summary", {}, element("span", {class: "uid outside"}, study), statesLine(one)),
+    dates(one),
+    element("div", {class: "buttons"},
+      button(word("send"), () => send(account, study, "Study")),
+      button(word("retrieve"), () => retrieve(account, {Study: study})),
+      button(word("fetch priors"), () => fetchPriors(account, study)),
+      one.Quarantined.Instances
+        ? button(word("retry"), () => retry(account, {Study: study})) : null,
+      element("a", {href: linkToReceipt(account, study), class: "button"}, word("receipt"))),
+    series.element);
+  loadWhenOpened(details, () => series.load());
+  return details;
+}
+
+async function send(account, uid, type) {
+  const body = {Resources: await findInOrthanc(uid, type)};
   const {Instances: count} = await ask(["accounts", account, "send"], {body});
   tell(word("sent", {count}));
+}
+
+async function retrieve(account, resource) {
+  await ask(["accounts", account, "retrieve"], {body: {Resources: [resource]}});
+  tell(word("retrieval asked for"));
+}
+
+async function fetchPriors(account, study) {
+  const body = {Resources: await findInOrthanc(study)};
+  await ask(["accounts", account, "prefetch"], {body});
+  tell(word("priors asked for"));
 }
 
 async function fillAccounts(select, chosen) {
@@ -115,7 +178,7 @@ export function makeStudies([named], query) {
     const wanted = {...selection(query), limit: String(PAGE), after};
     const answer = await ask(["accounts", account, "studies"], {query: wanted});
     const {Studies: found, Next: next} = answer;
-    list.replaceChildren(...found.map((one) => makeStudy(one, query, () => {})));
+    list.replaceChildren(...found.map((one) => makeStudy(one, query)));
     if (!found.length) {
       list.append(element("p", {class: "faint"}, word("no studies")));
     }
