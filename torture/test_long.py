@@ -10,6 +10,7 @@ import shutil
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -17,9 +18,13 @@ import urllib3
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 
+from tests.conftest import orthanc
 from tests.integration.test_clock import faketime, shift
+from tests.integration.test_endurance import asked, go_on, short_lived
 from tests.support.mishaps import Patients, wait_truly
 from tests.support.site import Site
+
+__all__ = ["asked", "orthanc", "short_lived"]
 
 GIGABYTE = 10**9
 FRAGMENT = 1 << 30
@@ -123,3 +128,7 @@ def test_a_loss_is_noticed_though_the_clock_went_back(tmp_path: Path) -> None:
         site.wait_for(acknowledged=1)
         shift(clock, "-2h")
         wait_truly(site, 120, confirmed=1)
+
+
+def test_tokens_of_five_seconds_for_three_minutes(asked: Any) -> None:
+    go_on(asked, 180)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.support.orthanc_life import OrthancLife
 
-LIVES, STEPS = 25, 40
+LIVES, STEPS = 10, 40
 
 
 def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
@@ -59,13 +59,56 @@ def test_the_same_after_the_clock_was_set(seconds: int) -> None:
         life.teardown()
 
 
-def begin(life: OrthancLife) -> None:
-    """One Orthanc, whose plugin has started a worker."""
+@pytest.mark.parametrize("passing", [25, 31, 37, 43])
+def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None:
+    """A worker outside has noted what its index is recognized by, has read nothing, and is killed.
+
+    Then the index is restored from before, with what nobody has read, and has nothing of that.
+    """
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.work(at=0, count=1)
+        life.kill(at=0, passing=0, anew=False)
+        life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=0)
+        life.back_up(at=0)
+        life.clear_changes(at=0, then=0)
+        life.receive(at=0, patient=1, study=1, series=0, instance=0, version=0, then=0)
+        life.clock.time += 5
+        life.start_worker(at=0, another_name=False)
+        life.kill(at=0, passing=passing, anew=False)
+        life.clock.time += 5
+        life.restore(at=0, chosen=0, then=0)
+    finally:
+        life.teardown()
+
+
+def test_an_empty_orthanc_with_the_name_of_another() -> None:
+    """It has been taken for that one, which comes back under another name."""
+    life = OrthancLife()
+    try:
+        begin(life, two=True)
+        life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
+        for patient in range(2):
+            life.receive(at=1, patient=patient, study=1, series=0, instance=0, version=0, then=4)
+            life.delete(at=1, chosen=0, then=4)
+        life.clear_changes(at=1, then=4)
+        life.kill(at=0, passing=0, anew=False)
+        life.rename(at=1, name="hospital")
+        life.work(at=1, count=5)
+        life.rename(at=0, name="practice")
+        life.work(at=0, count=5)
+    finally:
+        life.teardown()
+
+
+def begin(life: OrthancLife, *, two: bool = False, outside: bool = False) -> None:
+    """One Orthanc, or two, whose plugins have started a worker."""
     life.begin(
         replaces=False,
         verify="Search",
-        two=False,
-        outside=False,
+        two=two,
+        outside=outside,
         of_one_name=False,
         level="Instance",
     )

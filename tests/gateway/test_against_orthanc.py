@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import pydicom
 import pytest
 import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import tag_for_keyword
 
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.emulator.client import make_dicom
 from tests.gateway.scu import PATIENT_ROOT, associate, keys
 from tests.support.orthanc import Orthanc, free_port
@@ -71,9 +76,10 @@ def both(start, client, tmp_path):
     with Orthanc(tmp_path / "orthanc", options, plugins=()) as orthanc:
         for file in FILES:
             urllib3.request("POST", f"{orthanc.url}/instances", body=file)
-        associations = associate(port, "ORTHANC"), associate(start().port)
+        running = start({"AnswerForOrthanc": True}, OrthancRest(orthanc.url))
+        associations = associate(port, "ORTHANC"), associate(running.port)
         assert all(one.is_established for one in associations)
-        yield associations
+        yield *associations, running.gateway.for_orthanc
         for one in associations:
             one.release()
 
@@ -92,5 +98,14 @@ def test_the_same_matches(both, query):
         assert answers[-1][0].Status == 0
         return sorted(str(one[UNIQUE[level]].value) for _, one in answers if one is not None)
 
-    orthanc, gateway = map(found, both)
+    *associations, merged = both
+    orthanc, gateway = map(found, associations)
     assert gateway == orthanc
+
+    # Each once, where Orthanc and the store have the same.
+    asked = {
+        f"{tag_for_keyword(name):08X}": value
+        for name, value in {"QueryRetrieveLevel": level, **wanted}.items()
+    }
+    answers = [pydicom.dcmread(BytesIO(one)) for one in merged.find(asked, "WS", "ORTHANC")]
+    assert sorted(str(one[UNIQUE[level]].value) for one in answers) == orthanc

@@ -77,7 +77,9 @@ def ends(port, content, within=20.0, shut=False):
                 connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65536):
                 answered += piece
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             pass  # it was ended while something was still on the way
         return answered
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import contextmanager
 
 import psutil
 import pydicom
@@ -12,6 +13,7 @@ import pytest
 import urllib3
 
 from tests.emulator.client import make_dicom
+from tests.retrieval.test_worklist import entry
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port, wait_until
@@ -33,14 +35,17 @@ def instance(study, number, **more):
 
 LOCAL = [instance(1, 1), instance(3, 1)]
 CLOUD = [instance(2, 1), instance(2, 2), instance(3, 1, Modality="CT"), instance(3, 2)]
-OTHER = instance(5, 1, PatientID="4712", PatientName="Huber^Eva")
+OTHERS = [
+    instance(5, 1, PatientID="4712", PatientName="Huber^Eva"),
+    instance(6, 1, PatientID="4714", PatientName="Huber^Ida"),
+]
 
 
-@pytest.fixture
-def site(orthanc, tmp_path):
-    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 is another patient's."""
+@contextmanager
+def running_site(orthanc, tmp_path, **more):
+    """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 and 6 are of others."""
     emulator = Emulator(tmp_path / "emulator", "--admin")
-    for file in (*CLOUD, OTHER):
+    for file in (*CLOUD, *OTHERS):
         answer = urllib3.request(
             "POST",
             f"{emulator.url}/v1/{STORE_PATH}/dicomWeb/studies",
@@ -52,14 +57,17 @@ def site(orthanc, tmp_path):
     section = {
         "BaseUrl": f"{emulator.url}/v1beta1/",
         "Accounts": {"google": {**STORE, "ServiceAccountFile": key}},
-        "Prefetch": [{"Account": "google", "On": ["Query"]}],
         "Gateway": {
             "Aets": {"GOOGLE": "google"},
             "Port": free_port(),
             "AnswerForOrthanc": True,
         },
+        **more,
     }
     dicom, destination = free_port(), free_port()
+    worklist = tmp_path / "worklist"
+    worklist.mkdir()
+    (worklist / "expected.wl").write_bytes(entry("4714"))
     running = orthanc(
         {
             "GoogleCloudPlatform": section,
@@ -67,6 +75,7 @@ def site(orthanc, tmp_path):
             "DicomPort": dicom,
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowMove": True,
+            "Worklists": {"Database": str(worklist)},
             "DicomModalities": {"dest": ["DEST", "127.0.0.1", destination]},
         }
     )
@@ -81,11 +90,20 @@ def site(orthanc, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     running.received = received
-    yield running
-    storescp.kill()
-    storescp.wait()
-    running.kill()  # its DICOM server takes seconds to stop
-    emulator.stop()
+    try:
+        yield running
+    finally:
+        storescp.kill()
+        storescp.wait()
+        running.kill()  # its DICOM server takes seconds to stop
+        emulator.stop()
+
+
+@pytest.fixture
+def site(orthanc, tmp_path):
+    rules = [{"Account": "google", "On": [one]} for one in ("Query", "Worklist")]
+    with running_site(orthanc, tmp_path, Prefetch=rules) as running:
+        yield running
 
 
 def dcmtk(site, program, *arguments, keys):
@@ -130,17 +148,17 @@ def test_its_dicom_server_has_both(site):
     assert uids == ["1.2.1.1.1", "1.2.2.1.1", "1.2.2.1.2", "1.2.3.1.1", "1.2.3.1.2"]
     assert [one.get("Modality") for one in received if one.SOPInstanceUID == "1.2.3.1.1"] != ["CT"]
 
-    # Who is searched for, has what the store has brought into Orthanc.
-    def is_fetched():
-        query = {"Level": "Study", "Query": {"StudyInstanceUID": "1.2.5"}}
-        return find(site, "PatientID=4712") and site.json("POST", "/tools/find", query)
+    # Who is searched for, or stands in the worklist, has what the store has brought into Orthanc.
+    def are_fetched():
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": "1.2.5\\1.2.6"}}
+        return find(site, "PatientID=4712") and len(site.json("POST", "/tools/find", query)) == 2
 
-    wait_until(is_fetched, 60, lambda: site.log[-4000:])
-    assert len(site.json("GET", "/studies")) == 3
+    wait_until(are_fetched, 60, lambda: site.log[-4000:])
+    assert len(site.json("GET", "/studies")) == 4
 
     # Where the store or the gateway is away, there is what Orthanc holds.
     site.emulator.stop()
-    assert sorted(find(site)) == ["1.2.1", "1.2.3", "1.2.5"]
+    assert sorted(find(site)) == ["1.2.1", "1.2.3", "1.2.5", "1.2.6"]
     site.wait_for_log("only of what Orthanc holds")
     (child,) = [
         one

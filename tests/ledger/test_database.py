@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.database import change_mark, is_away, reading, writing
+from orthanc_gcp.ledger.database import change_mark, find, is_away, reading, writing
 from orthanc_gcp.ledger.schema import key_values
 from orthanc_gcp.ledger.upgrade import prepare
 
@@ -116,6 +116,33 @@ def test_one_connection_after_the_other_is_the_same(sqlite_ledger):
         with engine.connect() as connection:
             used.add(id(connection.connection.dbapi_connection))
     assert len(used) == 1
+
+
+def test_what_is_found_is_what_sqlalchemy_finds(engine):
+    table = sql.Table(
+        "found", sql.MetaData(), sql.Column("n", sql.Integer), sql.Column("word", sql.Text)
+    )
+    query = (
+        sql.select(table.c.n, table.c.word)
+        .where(
+            table.c.n.in_(sql.bindparam("some", expanding=True)),
+            table.c.word.in_(["100%", "b", "c"]),
+            table.c.n > sql.bindparam("least"),
+            table.c.word != sql.literal("d", literal_execute=True),
+        )
+        .order_by(table.c.n)
+        .limit(sql.bindparam("most", type_=sql.Integer))
+    )
+    rows = [{"n": n, "word": ("100%", "b", "d")[n % 3]} for n in range(9)]
+    with writing(engine) as connection:
+        table.create(connection)
+        connection.execute(table.insert(), rows)
+        for some in [3], [5, 3], [4, 3], [1, 2, 3, 4, 5], [9], list(range(400)):
+            values = {"some": some, "least": 1, "most": 3}
+            expected = [tuple(row) for row in connection.execute(query, values)]
+            assert bool(expected) is (some != [9])
+            assert [tuple(row) for row in find(connection, query, values)] == expected
+        table.drop(connection)
 
 
 def test_what_fails_is_not_written(engine):

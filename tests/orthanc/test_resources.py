@@ -144,8 +144,12 @@ def test_the_bytes_of_an_instance(source, afar, stored, files):
     assert contents(afar, one) == files[0]
 
 
-def test_the_bytes_come_from_the_storage_folder(source, stored, files, tmp_path, monkeypatch):
+@pytest.mark.parametrize("piece", [256 * 1024, 200], ids=["at-once", "in-pieces"])
+def test_the_bytes_come_from_the_storage_folder(
+    source, stored, files, tmp_path, monkeypatch, piece
+):
     """Only what has the announced size and begins as a DICOM file (PS3.10 §7.1)."""
+    monkeypatch.setattr(resources, "_PIECE", piece)
     (one,) = source.describe([stored[1]["ID"]])
     name = one.attachment_uuid
     nobody = OrthancRest("http://127.0.0.1:1")

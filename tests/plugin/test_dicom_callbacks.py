@@ -76,7 +76,12 @@ class Gateway(GatewayClient):
 
 
 class Query:
-    TAGS = (((0x0008, 0x0052), "STUDY"), ((0x0010, 0x0020), "P*"), ((0x0020, 0x000D), ""))
+    TAGS = (
+        ((0x0008, 0x0052), "STUDY"),
+        ((0x0010, 0x0020), "P*"),
+        ((0x0020, 0x000D), ""),
+        ((0x7FE0, 0x0010), OSError("Internal error")),
+    )
 
     def GetFindQuerySize(self):
         return len(self.TAGS)
@@ -88,7 +93,10 @@ class Query:
         return self.TAGS[number][0][1]
 
     def GetFindQueryValue(self, number):
-        return self.TAGS[number][1]
+        value = self.TAGS[number][1]
+        if isinstance(value, Exception):
+            raise value
+        return value
 
 
 class Found(list):
@@ -120,13 +128,24 @@ def test_what_each_version_is_given():
     assert kept == (new.registered["find"], *new.registered["move2"])
 
 
+def test_a_script_that_was_there_before(caplog):
+    class Taken(Module):
+        def RegisterFindCallback(self, _callback):
+            raise RuntimeError("Can only register one Python C-FIND SCP callback")
+
+    taken = Taken()
+    (kept,) = DicomCallbacks(taken, lambda: None, lambda: None, str).register()
+    assert taken.registered == {"move": kept}
+    assert "AnswerForOrthanc cannot be followed" in caplog.text
+
+
 def test_a_find():
     gateway = Gateway((200, {"Answers": [base64.b64encode(b"file").decode()]}))
     found = Found()
     callbacks(gateway).find(found, Query(), "WS", "O")
     assert found == [b"file"]
     ((*_, asked),) = gateway.asked
-    assert asked["Query"] == {"00080052": "STUDY", "00100020": "P*", "0020000D": ""}
+    assert asked["Query"] == {"00080052": "STUDY", "00100020": "P*", "0020000D": "", "7FE00010": ""}
     for answer in ((400, {"Message": "no level"}), (200, {"Answers": 3})):
         with pytest.raises(UnansweredError):
             callbacks(Gateway(answer)).find(Found(), Query(), "WS", "O")

@@ -19,6 +19,9 @@ def test_what_a_find_asks():
         "00201208": "3",
         "00080005": "ISO_IR 100",
         "00080056": "ONLINE",
+        "7FE00010": "",
+        "00091010": "x",
+        "00080000": "4",
     }
     with stub({"POST /tools/find": []}) as server:
         rest = OrthancRest(server.url)

@@ -122,3 +122,21 @@ def test_a_worker_is_started_for_rules(inside, token_server):
 def test_whether_orthanc_loads_this_file(module, configuration, file, found):
     module.GetConfiguration = lambda: json.dumps(configuration)
     assert is_script(module, file) == found
+
+
+@pytest.mark.parametrize(
+    ("configuration", "words"),
+    [
+        ({}, ""),
+        ({"GoogleCloudPlatform": []}, ""),
+        ({"GoogleCloudPlatform": {"Gateway": [1]}}, ""),
+        ({"GoogleCloudPlatform": {"Gateway": {"AnswerForOrthanc": "true"}}}, ""),
+        ([], "orthanc-gcp cannot answer for Orthanc: unexpected AttributeError"),
+    ],
+)
+def test_nobody_answers_for_orthanc(module, monkeypatch, configuration, words):
+    running = Plugin(module, "python")
+    monkeypatch.setattr(module, "GetConfiguration", lambda: json.dumps(configuration))
+    assert running.answer_for_orthanc() == ()
+    said = [text for level, text in module.log if level == "E"]
+    assert any(words in text for text in said) if words else not said

@@ -17,6 +17,7 @@ from orthanc_gcp.ledger.retrievals.rows import Resource, RetrievalReport
 from orthanc_gcp.orthanc.resources import Description
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
 from orthanc_gcp.retrieval.retriever import Retriever
 from tests.support.ledgers import ORTHANC, A, Time
@@ -195,9 +196,7 @@ class Trial:
             self.orthanc,
             {A: self.remote},
             self.clock,
-            lambda: self.source,
-            lambda _: not self.paused,
-            lambda: self.stopping,
+            Conditions(lambda: self.source, lambda _: not self.paused, lambda: self.stopping),
             pool=given.pool,
         )
 

@@ -22,6 +22,7 @@ from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval import prefetch
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.prefetch import Prefetcher
 from orthanc_gcp.retrieval.remote import Pace, RemoteStore
 from orthanc_gcp.retrieval.worklist import UnreadableEntryError
@@ -114,9 +115,7 @@ class Fetching:
             ledger,
             self.orthanc,
             {A: self.remote},
-            lambda: self.source,
-            lambda _: not self.paused,
-            lambda: False,
+            Conditions(lambda: self.source, lambda _: not self.paused, lambda: False),
             lambda: self.local,
             lambda: None,
             worklist=worklist,

@@ -113,6 +113,21 @@ def test_only_what_is_asked_for_comes(site):
     assert (found["Received"], found["Present"]) == (2, 2)
 
 
+def test_of_several_what_orthanc_has_already_does_not_come(site):
+    """It is asked for all of them by one query."""
+    there, halfway, absent = (make_study(1, 2, size=1) for _ in range(3))
+    store(site, *there, *halfway, *absent)
+    for file in (*there, halfway[0]):
+        assert site.upload(file)
+    numbers = retrieve(site, *(uids(study[0])[:1] for study in (there, halfway, absent)))
+    found = [ended(site, number) for number in numbers]
+    assert [(one["State"], one["Present"], one["Received"]) for one in found] == [
+        ("complete", 2, 0),
+        ("complete", 1, 1),
+        ("complete", 0, 2),
+    ]
+
+
 def test_large_ones_come_side_by_side(site):
     files = make_study(1, 4, size=1100)
     store(site, *files)

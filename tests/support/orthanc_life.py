@@ -572,11 +572,24 @@ class OrthancLife(RuleBasedStateMachine):
         assert "a copy, or an earlier state" in worker.problem, f"nothing is said: {worker.problem}"
         assert self.had_one_name
 
+    def _is_open_of_gone(self, mine: str, rows: list[Any]) -> bool:
+        """Whether it is shown as open of an index that no Orthanc has, for a person to hand over.
+
+        So it is where an index is restored from so long ago that nothing says which one it is.
+        """
+        present = {worker.follower.source for worker in self.workers}
+        return any(
+            row.orthanc_id == mine and row.state in OPEN and row.source not in present
+            for row in rows
+        )
+
     def _is_accounted_for(
         self, index: Index, mine: str, source: str, rows: list[Any], stored: dict[Uids, str]
     ) -> None:
         uids, digest = index.uids(mine), sha256(index.content(mine))
         own = [row for row in rows if (row.source, row.orthanc_id) == (source, mine)]
+        if not own and self._is_open_of_gone(mine, rows):
+            return
         assert len(own) == 1, f"instance {mine} of {source} is not in the ledger: {uids}"
         (row,) = own
         if stored.get(uids) == digest:
@@ -587,10 +600,9 @@ class OrthancLife(RuleBasedStateMachine):
             others = [one for one in rows if uids_of(one) == uids and one.id != row.id]
             # The newest itself may be one that the store has other bytes in place of.
             newer = [one for one in others if one.received_at > row.received_at]
-            present = {worker.follower.source for worker in self.workers}
+            gone = self._is_open_of_gone
             awaits_person = any(
-                one.reason == "conflict" or (one.state in OPEN and one.source not in present)
-                for one in newer
+                one.reason == "conflict" or gone(one.orthanc_id, [one]) for one in newer
             )
             confirmed = any(one.state == State.CONFIRMED for one in others)
             assert confirmed or awaits_person, brief(row)

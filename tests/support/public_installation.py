@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -56,12 +57,13 @@ def public_installation(
             source, copy = Path(str(file.locate())), packages / str(file)
             if packages in copy.parents and ".." not in file.parts and source.is_file():
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, copy)
+                _copy(source, copy)
     shutil.rmtree(packages / "orthanc_gcp", ignore_errors=True)
     shutil.copytree(
         Path(orthanc_gcp.__file__).parent,
         packages / "orthanc_gcp",
-        ignore=shutil.ignore_patterns("__pycache__"),
+        ignore=shutil.ignore_patterns("*.pyc.*"),  # what another process is just writing
+        copy_function=_copy,
     )
     for link in packages.glob("*.pth"):
         link.unlink()  # that of the developer's own installation
@@ -70,6 +72,13 @@ def public_installation(
     command.write_text(f"#!{interpreter}\nfrom orthanc_gcp.cli import app\n\napp()\n")
     command.chmod(0o755)
     return folder / "bin" / "python"
+
+
+def _copy(source: Path | str, copy: Path | str) -> None:
+    """For everybody to read, and with its time: otherwise what was compiled counts as older."""
+    shutil.copyfile(source, copy)
+    time = Path(source).stat().st_mtime_ns
+    os.utime(copy, ns=(time, time))
 
 
 def _required(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from orthanc_gcp import configuration
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.rest import OrthancRest
-from orthanc_gcp.worker.launch import make, not_installed
+from orthanc_gcp.worker.launch import COLLECT_AFTER, collect_rarely, make, not_installed
 
 
 def settings_with(tmp_path, **section):
@@ -19,6 +20,18 @@ def settings_with(tmp_path, **section):
 def test_a_worker_is_made_and_writes_nothing_yet(tmp_path):
     make(settings_with(tmp_path), OrthancRest("http://127.0.0.1:1/"), "w")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_garbage_is_still_collected_but_less_often():
+    before = gc.get_threshold()
+    try:
+        collect_rarely()
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] == COLLECT_AFTER
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 def test_a_database_that_is_none(tmp_path):

@@ -22,7 +22,7 @@ from orthanc_gcp.commands.arguments import (
 from orthanc_gcp.errors import ConfigurationError, GcpError
 from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.stop_signals import stop_on_signals
-from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make
+from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, collect_rarely, make
 
 if TYPE_CHECKING:
     from orthanc_gcp.worker.worker import Worker
@@ -76,6 +76,7 @@ def worker(config: tuple[Path, ...], orthanc: str | None, name: str, listen: str
             _listen(running, listen)
     except ConfigurationError as error:
         fail(str(error), NOT_CONFIGURED)
+    collect_rarely()
     stop_on_signals(running.stop, _STOP_WITHIN)
     try:
         running.run()

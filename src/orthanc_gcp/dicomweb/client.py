@@ -258,9 +258,11 @@ class DicomStore:
             found = [named(match) for match in matches]
             yield from (one for one in found if one is not None)
             unnamed += found.count(None)
-            if len(found) == page and hash(tuple(found)) in pages:
-                raise self._nonsense("searching", "its pages are all the same")
-            pages.add(hash(tuple(found)))
+            if len(found) == page:  # another one follows
+                same = hash(tuple(found))
+                if same in pages:
+                    raise self._nonsense("searching", "its pages are all the same")
+                pages.add(same)
         if unnamed:
             raise self._nonsense("searching", f"it names {unnamed} of its matches by no {uids}")
 

@@ -10,91 +10,98 @@ from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.reasons import ApiReason, RpcCode, StoreReason
 from orthanc_gcp.transport.google_error import read_google_error
+from orthanc_gcp.transport.refusals import Refusal, Refusals
 
 __all__ = ["refusal", "retry_after"]
 
 LONGEST_WAIT = 3600.0
 
-_Refusal = tuple[StoreReason, bool, str]
-
-_REFUSALS: dict[int, _Refusal] = {
-    400: (StoreReason.BAD_REQUEST, False, "the request is not to its liking"),
-    401: (StoreReason.UNAUTHORIZED, True, "the access token was refused, a new one is needed"),
-    403: (
+_THROTTLED = Refusal(
+    StoreReason.THROTTLED, True, "the quota is used up: send less, or ask Google for more"
+)
+_REDIRECTED = Refusal(
+    StoreReason.PROTOCOL,
+    False,
+    "it redirects elsewhere, which is not followed: check BaseUrl",
+)
+_BY_STATUS = {
+    **dict.fromkeys(range(300, 400), _REDIRECTED),
+    400: Refusal(StoreReason.BAD_REQUEST, False, "the request is not to its liking"),
+    401: Refusal(
+        StoreReason.UNAUTHORIZED, True, "the access token was refused, a new one is needed"
+    ),
+    403: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "it does not exist, or the account may not do this: check the account's names and roles",
     ),
-    404: (StoreReason.NOT_FOUND, False, "there is no such thing"),
-    406: (StoreReason.BAD_REQUEST, False, "it has no such representation"),
-    408: (StoreReason.TIMEOUT, True, "the request took too long"),
-    409: (StoreReason.CONFLICT, False, "something there already is in the way"),
-    411: (
+    404: Refusal(StoreReason.NOT_FOUND, False, "there is no such thing"),
+    406: Refusal(StoreReason.BAD_REQUEST, False, "it has no such representation"),
+    408: Refusal(StoreReason.TIMEOUT, True, "the request took too long"),
+    409: Refusal(StoreReason.CONFLICT, False, "something there already is in the way"),
+    411: Refusal(
         StoreReason.LENGTH_REQUIRED,
         False,
         "something on the way removes Content-Length: check HttpProxy",
     ),
-    413: (StoreReason.TOO_LARGE, False, "the request is too large: send fewer instances at once"),
-    425: (StoreReason.UNAVAILABLE, True, "it came too early"),
-    429: (StoreReason.THROTTLED, True, "the quota is used up: send less, or ask Google for more"),
+    413: Refusal(
+        StoreReason.TOO_LARGE, False, "the request is too large: send fewer instances at once"
+    ),
+    425: Refusal(StoreReason.UNAVAILABLE, True, "it came too early"),
+    429: _THROTTLED,
 }
-"""Reason, whether the same may succeed later, and words, by status."""
-
-_UNAVAILABLE = (StoreReason.UNAVAILABLE, True, "the service is in trouble")
-_UNEXPECTED = (
-    StoreReason.PROTOCOL,
-    False,
-    "this is no answer of a DICOM store: check BaseUrl and HttpProxy",
-)
-
-_DETAILS: dict[str, _Refusal] = {
-    ApiReason.ACCESS_TOKEN_EXPIRED: (
+_BY_DETAIL: dict[str, Refusal] = {
+    ApiReason.ACCESS_TOKEN_EXPIRED: Refusal(
         StoreReason.UNAUTHORIZED,
         True,
         "the access token has expired, a new one is needed",
     ),
-    ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: (
+    ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "the access token lacks the scope of the Healthcare API, check Scopes or those of the VM",
     ),
-    ApiReason.SERVICE_DISABLED: (
+    ApiReason.SERVICE_DISABLED: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "the Cloud Healthcare API is disabled in the project: enable it",
     ),
-    ApiReason.NO_QUOTA_PROJECT: (
+    ApiReason.NO_QUOTA_PROJECT: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "a user's request needs a project that it counts for: set QuotaProject",
     ),
-    ApiReason.SECURITY_POLICY_VIOLATED: (
+    ApiReason.SECURITY_POLICY_VIOLATED: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "a perimeter of VPC Service Controls does not admit it, which no role cures",
     ),
-    ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED: (
+    ApiReason.RESOURCE_USAGE_RESTRICTION_VIOLATED: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "a policy of the organization does not allow the API, which no role cures",
     ),
-    ApiReason.USER_PROJECT_DENIED: (
+    ApiReason.USER_PROJECT_DENIED: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "the account may not use the quota project: check its role serviceUsageConsumer",
     ),
-    ApiReason.RATE_LIMIT_EXCEEDED: _REFUSALS[429],
-}
-"""The same, by the reason of Google's ErrorInfo, which says more than a status."""
-
-_CODES: dict[str, _Refusal] = {
-    RpcCode.FAILED_PRECONDITION: (
+    ApiReason.RATE_LIMIT_EXCEEDED: _THROTTLED,
+    RpcCode.FAILED_PRECONDITION: Refusal(
         StoreReason.PRECONDITION,
         False,
         "the project or the store is in a state that forbids it",
     ),
 }
-"""The same, by a ``google.rpc.Code`` that says more than a status."""
+_REFUSALS = Refusals(
+    _BY_STATUS,
+    _BY_DETAIL,
+    Refusal(
+        StoreReason.PROTOCOL,
+        False,
+        "this is no answer of a DICOM store: check BaseUrl and HttpProxy",
+    ),
+)
 
 
 def refusal(
@@ -113,8 +120,7 @@ def refusal(
     detail = error.reason
     if not detail and "insufficient_scope" in headers.get("WWW-Authenticate", ""):
         detail = ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT
-    found = _DETAILS.get(detail) or _CODES.get(error.code)
-    reason, retryable, words = found or _by_status(status)
+    reason, retryable, words = _REFUSALS.judge(status, detail, error.code)
     if status == 404 and _is_html(headers):
         words = "the address is not that of a DICOM store: check BaseUrl"
     said = classified(error.message or _plain_text(headers, body), hidden=[token])
@@ -126,18 +132,6 @@ def refusal(
         retry_after=retry_after(headers),
         details=error.details,
     )
-
-
-def _by_status(status: int) -> _Refusal:
-    if status in _REFUSALS:
-        return _REFUSALS[status]
-    if 300 <= status < 400:
-        return (
-            StoreReason.PROTOCOL,
-            False,
-            "it redirects elsewhere, which is not followed: check BaseUrl",
-        )
-    return _UNAVAILABLE if 500 <= status < 600 else _UNEXPECTED
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

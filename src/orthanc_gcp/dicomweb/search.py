@@ -59,13 +59,16 @@ def found_uids(match: Any, depth: int) -> tuple[str, ...] | None:
     """
     if not isinstance(match, dict):
         return None
+    uids = tuple([_text(match.get(tag)) for tag in _LEVELS[:depth]])
+    if all(uids):
+        return uids
     path = _PATH.search(_text(match.get(_RETRIEVE_URL)))
     named = path.groups() if path and not any(path.groups()[depth:]) else ("", "", "")
-    uids = [
-        _text(match.get(tag)) or unquote(other or "").strip(_PADDING)
-        for tag, other in zip(_LEVELS[:depth], named[:depth], strict=True)
-    ]
-    return tuple(uids) if all(uids) else None
+    uids = tuple(
+        uid or unquote(other or "").strip(_PADDING)
+        for uid, other in zip(uids, named[:depth], strict=True)
+    )
+    return uids if all(uids) else None
 
 
 def estimated_size(match: Mapping[str, Any]) -> int:

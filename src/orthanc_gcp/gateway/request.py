@@ -110,12 +110,15 @@ def read_request(
 def request_of(values: Mapping[str, str]) -> FindRequest:
     """A request whose attributes are given as text, by tag; of sequences, only that they are.
 
+    The level may be written as Orthanc takes it, too.
+
     Raises
     ------
     IdentifierError
         It is none, or has a value that could match nothing.
     """
-    level = _level(values.get(_LEVEL, "").strip(" \0"), tuple(Level))
+    written = values.get(_LEVEL, "").strip(" \0").upper()
+    level = _level("IMAGE" if written == "INSTANCE" else written, tuple(Level))
     known = {
         tag.upper(): (kind, value)
         for tag, value in values.items()

@@ -173,7 +173,9 @@ class Arrivals:
             received_at = formerly.get((arrival.account, arrival.source, arrival.orthanc_id))
             if received_at is not None and received_at >= arrival.received_at:
                 continue
-            fault = uid_fault(*_uids(arrival).values())
+            fault = uid_fault(
+                arrival.study_instance_uid, arrival.series_instance_uid, arrival.sop_instance_uid
+            )
             row = self._row(arrival, ids[arrival.account])
             if fault is None:
                 good.append(row)
@@ -194,8 +196,7 @@ class Arrivals:
         state = State.HELD if arrival.held_for_orthanc_id else State.WAITING
         if sha256 is not None:
             state, values["held_for_orthanc_id"] = State.CONFIRMED, None
-        return {
-            **values,
+        values |= {
             "destination_id": destination,
             "state": state,
             "attempts": 0,
@@ -206,6 +207,7 @@ class Arrivals:
             "sha256": sha256,
             "confirmed_at": confirmed_at,
         }
+        return values
 
     def _quarantine(
         self, connection: sql.Connection, arrival: NewTransfer, row: Mapping[str, Any], fault: str

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.database import execute_many, find, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.rows import (
     Transfer,
     in_state,
     portions,
+    transfer_of,
     values_of,
 )
 from orthanc_gcp.ledger.schema import UNSURE, State, transfers
@@ -45,6 +46,15 @@ _IS_DUE = sql.or_(
         transfers.c.next_attempt_at.is_(None),
         transfers.c.acknowledged_at <= sql.bindparam("lost"),
     ),
+)
+_UNSENT_OF_ANY = (
+    sql.select(transfers.c.id)
+    .where(
+        transfers.c.destination_id == sql.bindparam("destination_id"),
+        transfers.c.series_instance_uid.in_(sql.bindparam("several", expanding=True)),
+        transfers.c.state.in_((State.WAITING, State.SENDING)),
+    )
+    .limit(1)
 )
 _other = transfers.alias("other")
 _UNSENT_OF_SERIES = (
@@ -173,10 +183,10 @@ class Confirmations:
             rows = _acknowledged(connection, destination, readable, limit) if readable else []
         if len(rows) >= limit:
             return dict.fromkeys(readable)
-        found: dict[Series, list[Transfer] | None] = {
-            one: [row for row in rows if row.series == one] for one in readable
-        }
-        return found
+        found: dict[Series, list[Transfer]] = {one: [] for one in readable}
+        for row in rows:
+            found[row.series].append(row)
+        return dict(found)
 
     def _readable(
         self, connection: sql.Connection, destination: int | None, series: Iterable[Series]
@@ -186,11 +196,17 @@ class Confirmations:
 
         def is_readable(one: Series) -> bool:
             wanted = {"destination_id": destination, **one._asdict()}
-            if connection.scalar(_UNSENT_OF_SERIES, wanted) is None:
+            if not find(connection, _UNSENT_OF_SERIES, wanted):
                 return True
-            return connection.scalar(_DUE_OF_SERIES, wanted | times) is not None
+            return bool(find(connection, _DUE_OF_SERIES, wanted | times))
 
-        return [one for one in series if is_readable(one)]
+        found: list[Series] = []
+        for some in portions(list(series), MOST_PARAMETERS):
+            several = [one.series_instance_uid for one in some]
+            all_of = {"destination_id": destination, "several": several}
+            unsent = find(connection, _UNSENT_OF_ANY, all_of)  # mostly there is nothing
+            found += filter(is_readable, some) if unsent else some
+        return found
 
     def is_long(self, account: str, series: Series, most: int) -> bool:
         """Whether the ledger has more than so many instances of a series."""
@@ -238,7 +254,7 @@ class Confirmations:
                 if row not in unsure | soon
             ]
             if sure:
-                connection.execute(_CONFIRM, sure)
+                execute_many(connection, _CONFIRM, sure)
 
     def postpone(
         self,
@@ -371,5 +387,6 @@ def _acknowledged(
         "several": [one.series_instance_uid for one in series],
         "most": most,
     }
-    rows = [Transfer(*row) for row in connection.execute(_ACKNOWLEDGED, wanted)]
-    return [row for row in rows if row.series in series] if len(rows) < most else rows
+    rows = [transfer_of(row) for row in find(connection, _ACKNOWLEDGED, wanted)]
+    wanted_series = set(series)
+    return [row for row in rows if row.series in wanted_series] if len(rows) < most else rows

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +30,7 @@ __all__ = [
     "change_mark",
     "connect",
     "execute_many",
+    "find",
     "is_away",
     "make_private",
     "place",
@@ -186,8 +188,8 @@ def execute_many(
     conversion: numbers, text, yes or no; and for statements without lists (``IN``).
     """
     text, names, constants = _compiled(statement, connection.dialect, tuple(rows[0]))
-    values = [{**constants, **row} for row in rows]
-    parameters: Any = values if names is None else [tuple(map(one.get, names)) for one in values]
+    values = [{**constants, **row} for row in rows] if constants else rows
+    parameters: Any = values if names is None else list(map(itemgetter(*names), values))
     done = connection.exec_driver_sql(
         text, parameters, execution_options={"preserve_rowcount": True}
     )
@@ -201,7 +203,55 @@ def _compiled(
     """Its text, the order of its parameters if they have no names, and those of all rows."""
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))
     names = tuple(compiled.positiontup or ()) if compiled.positional else None
-    return str(compiled), names, dict(compiled.params)
+    constants = {name: one for name, one in compiled.params.items() if name not in columns}
+    return str(compiled), names, constants
+
+
+def find(
+    connection: sql.Connection, statement: sql.Select[Any], values: Mapping[str, Any]
+) -> Sequence[Any]:
+    """The rows that a statement finds, as the driver gives them: yes and no may be 1 and 0.
+
+    SQLAlchemy takes longer to work out how to ask than SQLite to answer. Here that is remembered,
+    for a few lengths that lists of values (``IN``) are filled up to.
+
+    Parameters
+    ----------
+    values
+        Of all parameters, by their names; no list is empty.
+    """
+    lists = {name: _filled(one) for name, one in values.items() if isinstance(one, list)}
+    lengths = tuple((name, len(one)) for name, one in lists.items())
+    text, names, constants, parts = _expanded(statement, connection.dialect, tuple(values), lengths)
+    flat = {**constants, **{name: one for name, one in values.items() if name not in lists}}
+    for name, some in lists.items():
+        flat.update(zip(parts[name], some, strict=True))
+    parameters: Any = flat if names is None else tuple(flat[name] for name in names)
+    return connection.exec_driver_sql(text, parameters).all()
+
+
+def _filled(values: list[Any]) -> list[Any]:
+    """The same values; the last one again and again until they are a power of four, or 512."""
+    length = min(4 ** (((len(values) - 1).bit_length() + 1) // 2), max(512, len(values)))
+    return values + [values[-1]] * (length - len(values))
+
+
+@lru_cache(maxsize=256)
+def _expanded(
+    statement: sql.Select[Any],
+    dialect: sql.Dialect,
+    names: tuple[str, ...],
+    lengths: tuple[tuple[str, int], ...],
+) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any], Mapping[str, list[str]]]:
+    """Its text, the order of its parameters, those that are always the same, and the lists'."""
+    compiled = statement.compile(dialect=dialect)
+    values = dict.fromkeys(names) | {name: [None] * length for name, length in lengths}
+    state = compiled.construct_expanded_state(values)
+    parts = {name: state.parameter_expansion[name] for name, _ in lengths}
+    given = {*names, *(part for some in parts.values() for part in some)}
+    constants = {name: value for name, value in state.parameters.items() if name not in given}
+    order = tuple(state.positiontup or ()) if compiled.positional else None
+    return state.statement, order, constants, parts
 
 
 def upsert(dialect: str, table: sql.Table) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 
@@ -27,6 +28,7 @@ MOST_MARKS = 16
 """So many changes are remembered of an index, fewer of its past than of what was read last."""
 _NEWEST_MARKS = 4
 _SAMPLES = 20
+_WANTED = "wanted:"
 _LOCK = 7401202
 
 
@@ -35,6 +37,7 @@ class Indexes:
 
     def __init__(self, engine: sql.Engine, now: Callable[[], float]) -> None:
         self._engine, self._now = engine, now
+        self._key_values = KeyValues(engine)
 
     def all(self) -> list[Cursor]:
         """All that were ever followed."""
@@ -120,6 +123,15 @@ class Indexes:
         with writing(self._engine) as connection:
             connection.execute(change_cursors.update().where(mine).values(name=name, seen_at=now))
         return replace(cursor, name=name, seen_at=now)
+
+    def want(self, source: str) -> None:
+        """A worker whose Orthanc has the files of an index cannot follow it, as another does."""
+        self._key_values.set(f"{_WANTED}{source}", self._now())
+
+    def is_wanted(self, source: str, within: float) -> bool:
+        """Whether some worker did so, so many seconds ago at most."""
+        wanted_at = self._key_values.get(f"{_WANTED}{source}", float)
+        return wanted_at is not None and abs(self._now() - wanted_at) <= within
 
     def samples(self, source: str) -> dict[str, tuple[str, float]]:
         """Some instances of an index: the UUID of each one's file, and when it was received."""

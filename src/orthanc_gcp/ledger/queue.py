@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import execute_many, reading, writing
+from orthanc_gcp.ledger.database import execute_many, find, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
@@ -30,6 +30,7 @@ from orthanc_gcp.ledger.rows import (
     Transfer,
     in_state,
     portions,
+    transfer_of,
     values_of,
 )
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
@@ -180,7 +181,7 @@ class Queue:
             return Amount(0, 0)
         wanted = {"destination": destination, "source": source, "most": most}
         with reading(self._engine) as connection:
-            count, size = connection.execute(_ready(tuple(priorities)), wanted).one()
+            ((count, size),) = find(connection, _ready(tuple(priorities)), wanted)
         return Amount(int(count), int(size))
 
     def _choose(
@@ -192,8 +193,8 @@ class Queue:
     ) -> list[Transfer]:
         """What waits and may be in one batch; of several versions of an instance, not the old."""
         while True:
-            rows = connection.execute(waiting, wanted)
-            chosen = list(_fitting((Transfer(*row) for row in rows), most_bytes))
+            rows = find(connection, waiting, wanted)
+            chosen = list(_fitting(map(transfer_of, rows), most_bytes))
             old, busy = supersede_unsent(connection, self._now(), [row.id for row in chosen])
             if len(old) < len(chosen) or not chosen:
                 return [row for row in chosen if row.id not in old | busy]
@@ -203,7 +204,8 @@ class Queue:
         if self._engine.dialect.name == "postgresql":
             lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{destination}"))
             connection.execute(sql.select(lock))
-        return connection.scalar(_BATCHES, {"destination": destination}) or 0
+        ((count,),) = find(connection, _BATCHES, {"destination": destination})
+        return int(count)
 
     def others_wait(self, account: str, source: str) -> bool:
         """Whether instances of other Orthancs wait for an account, on a database for several."""
@@ -227,13 +229,13 @@ class Queue:
             In whose name it was sent, to Google; None if that is not known.
         """
         now = self._now()
+        of_batch = {"held_by": batch, "settled_at": now, "by": sent_as}
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
         for outcome in outcomes:
             values = values_of(outcome)
-            held = {"row": values.pop("id"), "held_by": batch}
+            values["row"] = values.pop("id")
             values["other_is_there"] |= outcome.reason in OTHER_IS_THERE
-            mine = {**values, **held, "settled_at": now, "by": sent_as}
-            grouped[outcome.state].append(mine)
+            grouped[outcome.state].append(values | of_batch)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
         with writing(self._engine) as connection:
             for state, rows in grouped.items():

@@ -23,6 +23,7 @@ __all__ = [
     "Transfer",
     "in_state",
     "portions",
+    "transfer_of",
     "values_of",
 ]
 
@@ -195,6 +196,14 @@ class Cursor:
 
 COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]
 """What a Transfer is made of, in its order."""
+
+
+_REPLACE = [column.name for column in COLUMNS].index("replace")
+
+
+def transfer_of(row: Sequence[Any]) -> Transfer:
+    """What a row of these columns is, as any driver gives it."""
+    return Transfer(*(*row[:_REPLACE], bool(row[_REPLACE]), *row[_REPLACE + 1 :]))
 
 
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (NewTransfer, Outcome)}

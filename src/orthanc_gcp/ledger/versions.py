@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading
+from orthanc_gcp.ledger.database import find, reading
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, transfers
@@ -193,7 +193,7 @@ def _of_one_instance(
     """Each of some rows with each other row of its instance that is for the same store."""
     stores: dict[int, object] | None = None
     for some in portions(rows, MOST_PARAMETERS):
-        for found in connection.execute(_SAME_INSTANCE, {"rows": some}).all():
+        for found in find(connection, _SAME_INSTANCE, {"rows": list(some)}):
             row, version = _Version(*found[: len(_NAMES)]), _Version(*found[len(_NAMES) :])
             if not version.is_of_instance_of(row):
                 continue

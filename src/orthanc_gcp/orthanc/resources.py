@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -457,9 +457,9 @@ class OrthancSource:
         OrthancError
             Orthanc is away, refuses, or breaks off.
         """
-        opened = self._open(file, size)
-        if opened is not None:
-            return _pieces(opened, size)
+        stored = self._stored(file, size)
+        if stored is not None:
+            return stored
         return self._orthanc.read(f"/instances/{resource}/file")
 
     def reads_others(self, but: Collection[str]) -> bool | None:
@@ -519,28 +519,17 @@ class OrthancSource:
     def _place(self, file: str) -> Path:
         return self._storage / file[:2] / file[2:4] / file
 
-    def _open(self, file: str, size: int) -> tuple[BinaryIO, bytes] | None:
-        """A file of the storage folder, if it holds an instance of this size as it was received.
-
-        With its first bytes, which are not read again: most files are small.
-        """
+    def _stored(self, file: str, size: int) -> AbstractContextManager[Iterator[bytes]] | None:
+        """The bytes of a file of the storage folder, if it holds an instance of this size."""
         if not (_DELETES_OPEN_FILES and _FILE_NAME.fullmatch(file)):
             return None
-        try:
-            # Built as text: a Path takes as long as the file.
-            opened = open(f"{self._folder}/{file[:2]}/{file[2:4]}/{file}", "rb", buffering=0)  # noqa: PTH123, SIM115
-        except OSError:
-            return None
-        try:
-            # Orthanc may compress what it stores.
-            if os.fstat(opened.fileno()).st_size == size:
-                first = opened.read(_PIECE)
-                if first[128:132] == b"DICM":
-                    return opened, first
-        except OSError:  # a disk that gives an error: Orthanc is to say so
-            pass
-        opened.close()
-        return None
+        # Built as text: a Path takes as long as the file.
+        place = f"{self._folder}/{file[:2]}/{file[2:4]}/{file}"
+        if size <= _PIECE:
+            whole = _small(place, size)
+            return None if whole is None else nullcontext(iter((whole,)))
+        opened = _opened(place, size)
+        return None if opened is None else _pieces(opened, size)
 
     def _parents(self, children: Any, link: str, level: str) -> dict[str, Mapping[str, Any]]:
         identifiers = list({child[link] for child in children})
@@ -587,6 +576,49 @@ def _change(entry: Mapping[str, Any]) -> Change:
     return Change(entry["Seq"], entry["ChangeType"], entry.get("ID", ""), entry["Date"])
 
 
+def _small(place: str, size: int) -> bytes | None:
+    """A whole file, if it holds an instance of this size as it was received.
+
+    For most files, an object of Python and what that asks the system cost as much as to read them.
+    """
+    try:
+        file = os.open(place, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        # Orthanc may compress what it stores.
+        if os.fstat(file).st_size == size:
+            whole = os.read(file, size)
+            if len(whole) == size and _is_dicom(whole):
+                return whole
+    except OSError:  # a disk that gives an error: Orthanc is to say so
+        pass
+    finally:
+        os.close(file)
+    return None
+
+
+def _opened(place: str, size: int) -> tuple[BinaryIO, bytes] | None:
+    """The same file to be read in pieces, and the first of them, which is not read again."""
+    try:
+        file = open(place, "rb", buffering=0)  # noqa: PTH123, SIM115
+    except OSError:
+        return None
+    try:
+        if os.fstat(file.fileno()).st_size == size:
+            first = file.read(_PIECE)
+            if _is_dicom(first):
+                return file, first
+    except OSError:
+        pass
+    file.close()
+    return None
+
+
+def _is_dicom(first: bytes) -> bool:
+    return first[128:132] == b"DICM"
+
+
 @contextmanager
 def _pieces(opened: tuple[BinaryIO, bytes], size: int) -> Iterator[Iterator[bytes]]:
     """The bytes of a file of which the first are read already."""
@@ -598,7 +630,7 @@ def _pieces(opened: tuple[BinaryIO, bytes], size: int) -> Iterator[Iterator[byte
 def _from_first(file: BinaryIO, first: bytes, size: int) -> Iterator[bytes]:
     yield first
     left = size - len(first)
-    while left > 0 and (piece := file.read(_PIECE)):
+    while left > 0 and (piece := file.read(min(left, _PIECE))):
         left -= len(piece)
         yield piece
 

@@ -22,8 +22,8 @@ __all__ = ["DicomCallbacks", "UnansweredError"]
 
 _log = logging.getLogger(__name__)
 
-FIND_WITHIN = 20.0
-"""Seconds for the gateway, which waits for a store for less."""
+FIND_WITHIN = 60.0
+"""Seconds for the gateway, which waits for a store for less, and may have much to answer."""
 STATE_WITHIN = 10.0
 SIZE_WITHIN = 600.0
 """Seconds until the number of instances is known."""
@@ -61,14 +61,19 @@ class DicomCallbacks:
 
         Up to version 4 of the Python plugin, a C-MOVE is one sub-operation.
         """
-        find, move = self.find, self.move
-        of_move = (self.begin, self.size, self.step, self.end)
-        self._orthanc.RegisterFindCallback(find)
-        if not hasattr(self._orthanc, "RegisterMoveCallback2"):
-            self._orthanc.RegisterMoveCallback(move)
-            return find, move
-        self._orthanc.RegisterMoveCallback2(*of_move)
-        return find, *of_move
+        of_move: tuple[Callable[..., Any], ...] = (self.move,)
+        move = "RegisterMoveCallback"
+        if hasattr(self._orthanc, "RegisterMoveCallback2"):
+            of_move = (self.begin, self.size, self.step, self.end)
+            move = "RegisterMoveCallback2"
+        kept: list[Callable[..., Any]] = []
+        for name, callbacks in (("RegisterFindCallback", (self.find,)), (move, of_move)):
+            try:
+                getattr(self._orthanc, name)(*callbacks)
+                kept += callbacks
+            except RuntimeError as error:  # a script of the user's has been there before
+                _log.error("AnswerForOrthanc cannot be followed: %s", error)
+        return tuple(kept)
 
     # -- C-FIND -----------------------------------------------------------------------------------
 
@@ -82,7 +87,7 @@ class DicomCallbacks:
         """
         asked = {
             f"{query.GetFindQueryTagGroup(one):04X}{query.GetFindQueryTagElement(one):04X}": (
-                query.GetFindQueryValue(one)
+                _value(query, one)
             )
             for one in range(query.GetFindQuerySize())
         }
@@ -181,6 +186,14 @@ class DicomCallbacks:
     def end(going: _Move | _LocalMove) -> None:
         """It is over, or has been cancelled."""
         going.end()
+
+
+def _value(query: Any, number: int) -> str:
+    """A value of a query; empty where it has none, or a binary one, for which Orthanc raises."""
+    try:
+        return str(query.GetFindQueryValue(number))
+    except Exception:
+        return ""
 
 
 class _Move:

@@ -46,7 +46,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_LOCAL_WITHIN = 10.0
+_LOCAL_WITHIN = 60.0
 
 
 def settings_of(orthanc: Any) -> Settings:

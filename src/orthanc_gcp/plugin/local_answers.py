@@ -54,10 +54,10 @@ def local_answers(
     OrthancRefusedError
         Its answer is an error, or there is no such level.
     """
-    level = query.get(_LEVEL, "").strip(" \0")
+    level = query.get(_LEVEL, "").strip(" \0").upper()
     if level not in _LEVELS:
         raise OrthancRefusedError("there is no such Query/Retrieve Level")
-    wanted = [tag for tag in query if tag not in _OF_THE_RESPONSE]
+    wanted = [tag for tag in query if tag not in _OF_THE_RESPONSE and _is_plain(tag)]
     keys = {
         tag: value
         for tag, value in query.items()
@@ -68,6 +68,11 @@ def local_answers(
         found = {tag: one.attributes[tag] for tag in wanted if tag in one.attributes}
         written = {f"{tag[:4]},{tag[4:]}": text for tag, text in (found | of_response).items()}
         yield bytes(orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE))
+
+
+def _is_plain(tag: str) -> bool:
+    """Whether it is of the standard, and neither the length of a group nor pixel data."""
+    return int(tag[:4], 16) % 2 == 0 and not tag.endswith("0000") and not tag.startswith("7FE0")
 
 
 def send_local(rest: OrthancRest, request: Mapping[str, Any], plain: Callable[[str], str]) -> None:

@@ -42,6 +42,8 @@ MOST_REFUSALS, MOST_ATTEMPTS = 4, 8
 """So often one is asked for that the store does not give, or that fails otherwise."""
 OF_USER = (401, 403)
 """What Orthanc refuses whatever it is asked."""
+LARGEST_IN_MEMORY = 1024 * 1024
+"""Bytes of a file that is read first: Orthanc takes it for less if it knows its length before."""
 MOST_FULL = 8
 """So often Orthanc is asked whether it has room by now."""
 
@@ -152,7 +154,8 @@ class Fetcher:
             self._notes.note([Coming(row.id, row.attempts + 1, digests)])
 
         try:
-            judgement = judge(*self._rest.upload("/instances", checked(pieces, note)))
+            content, body = small(checked(pieces, note), LARGEST_IN_MEMORY)
+            judgement = judge(*self._rest.upload("/instances", content or body))
         except NoFileError as error:
             self._missing(row, RetrievalReason.INVALID, str(error), MOST_REFUSALS)
             return

@@ -29,6 +29,7 @@ from orthanc_gcp.ledger.schema import Cause, PrefetchState
 from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import PrefetchReason, StoreReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.receive.filtering import text_of
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
 from orthanc_gcp.retrieval.worklist import UnreadableEntryError, WorklistFolder
@@ -94,12 +95,6 @@ class Prefetcher:
 
     Parameters
     ----------
-    source
-        The ledger's name for the index of Orthanc; empty while nothing may be retrieved into it.
-    allowed
-        Whether anything may be retrieved from an account now.
-    must_stop
-        Whether nothing more is to be begun.
     local_time
         Gives the time of the machine, by which schedules go.
     on_request
@@ -121,9 +116,7 @@ class Prefetcher:
         ledger: Ledger,
         orthanc: OrthancSource,
         remotes: Mapping[str, RemoteStore],
-        source: Callable[[], str],
-        allowed: Callable[[str], bool],
-        must_stop: Callable[[], bool],
+        conditions: Conditions,
         local_time: Callable[[], datetime],
         on_request: Callable[[], None],
         worklist: WorklistFolder | None = None,
@@ -140,7 +133,7 @@ class Prefetcher:
         self._worklist, self._looked_at = worklist, float("-inf")
         self._noted: set[str] = set()
         self._ledger, self._orthanc, self._remotes = ledger, orthanc, remotes
-        self._source, self._allowed, self._must_stop = source, allowed, must_stop
+        self._conditions = conditions
         self._local_time, self._on_request = local_time, on_request
         self._pool = pool(1, "gcp-prefetch")
         self._is_busy = False
@@ -195,8 +188,8 @@ class Prefetcher:
         error, self._orthanc_error = self._orthanc_error, None
         if error is not None:
             raise error
-        source = self._source()
-        if not source or self._must_stop() or self._is_busy:
+        source = self._conditions.source()
+        if not source or self._conditions.must_stop() or self._is_busy:
             return False
         self._look_into_worklist(source)
         accounts = [name for name in self._remotes if self._may_ask(name)]
@@ -235,7 +228,7 @@ class Prefetcher:
             self._is_busy = False
 
     def _may_ask(self, account: str) -> bool:
-        return self._allowed(account) and self._remotes[account].pace.is_open
+        return self._conditions.allowed(account) and self._remotes[account].pace.is_open
 
     # -- Which study it is ----------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from orthanc_gcp.ledger.schema import RetrievalState, RetrievedState
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import RetrievalReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.fetcher import OF_USER, Fetcher
 from orthanc_gcp.retrieval.plan import fetches
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
@@ -38,8 +39,8 @@ MOST_LOOKED_AT = 200
 """Of so many, at most, Orthanc is asked at once what it has; and the ledger written."""
 LOOKS = 2
 """So many times at once: while these go on, others come together."""
-UPLOADS = 4
-"""So many files that came together are given to Orthanc at once."""
+UPLOADS = 16
+"""So many threads give Orthanc what came together: it may have a slow storage."""
 ASK_AGAIN = 1.0
 """Seconds after which the ledger is asked again whether anything is due beside what is on its way.
 """
@@ -52,12 +53,6 @@ class Retriever:
 
     Parameters
     ----------
-    source
-        The ledger's name for the index of Orthanc; empty until it is known.
-    allowed
-        Whether anything may be retrieved from an account now: not while it is paused.
-    must_stop
-        Whether nothing more is to be begun.
     on_change
         Called when there may be more to do.
     pool
@@ -71,14 +66,12 @@ class Retriever:
         orthanc: OrthancSource,
         remotes: Mapping[str, RemoteStore],
         clock: Clock,
-        source: Callable[[], str],
-        allowed: Callable[[str], bool],
-        must_stop: Callable[[], bool],
+        conditions: Conditions,
         on_change: Callable[[], None] = lambda: None,
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
     ) -> None:
         self._ledger, self._remotes, self._clock = ledger, remotes, clock
-        self._source, self._allowed, self._must_stop = source, allowed, must_stop
+        self._conditions = conditions
         self._on_change = on_change
         self._outcomes: deque[RetrievalOutcome] = deque()
         self._uploads = pool(UPLOADS, "gcp-retrieve-upload")
@@ -90,7 +83,7 @@ class Retriever:
             self._outcomes.append,
             self._orthanc_is_full,
             self._uploads,
-            must_stop,
+            conditions.must_stop,
         )
         self._rounds = Rounds(ledger, rest, orthanc, clock)
         self._pools = {
@@ -122,8 +115,8 @@ class Retriever:
         error, self._orthanc_error = self._orthanc_error, None
         if error is not None:
             raise error
-        source, begun = self._source(), False
-        if not source or self._must_stop():
+        source, begun = self._conditions.source(), False
+        if not source or self._conditions.must_stop():
             return settled
         for retrieval in self._ledger.retrievals.due(source, list(self._remotes), MOST_OPEN):
             begun |= self._advance(retrieval)
@@ -136,8 +129,9 @@ class Retriever:
 
     def stop(self) -> None:
         """Begin nothing more; what still runs is not waited for."""
-        for pool in (*self._pools.values(), self._looks, self._uploads):
+        for pool in (*self._pools.values(), self._looks):
             pool.shutdown(wait=False, cancel_futures=True)
+        self._uploads.shutdown(wait=False)  # what is begun there is waited for by who has begun it
 
     # -- What is begun --------------------------------------------------------------------------
 
@@ -148,7 +142,7 @@ class Retriever:
             words = "the account has another store by now than when it was asked for"
             self._rounds.end(retrieval, RetrievalReason.OTHER_STORE, words)
             return True
-        if not (self._allowed(retrieval.account) and self._may_ask(remote)):
+        if not (self._conditions.allowed(retrieval.account) and self._may_ask(remote)):
             return False
         if retrieval.state == RetrievalState.WAITING:
             return self._ask(remote, retrieval)
@@ -276,7 +270,7 @@ class Retriever:
         """Look at some; one of them that makes it fail is in the way of no other."""
         half = len(some) // 2
         try:
-            if not self._must_stop():
+            if not self._conditions.must_stop():
                 self._rounds.look(some)
                 self._orthanc_failures = 0
         except Exception as error:
@@ -291,8 +285,8 @@ class Retriever:
 
     def _may_begin(self, account: str) -> bool:
         """Whether a task is still to be begun that has waited for a thread."""
-        may_ask = not self._must_stop() and self._may_ask(self._remotes[account])
-        return may_ask and self._allowed(account)
+        may_ask = not self._conditions.must_stop() and self._may_ask(self._remotes[account])
+        return may_ask and self._conditions.allowed(account)
 
     def _failed(
         self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], error: Exception

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from math import ceil
 
 from orthanc_gcp.errors import OrthancError, StoreError
 from orthanc_gcp.ledger.retrievals.rows import Coming, Digests, RetrievedRow
@@ -16,10 +17,11 @@ __all__ = ["LARGEST", "SideBySide"]
 
 LARGEST = 512 * 1024
 """Bytes of a file that is held in memory."""
-MOST_BYTES, MOST_FILES = 1024 * 1024, 64
+MOST_BYTES, MOST_FILES = 512 * 1024, 64
 """As soon as there is so much it goes, while as much is read behind it."""
-_PART, _PART_BYTES = 16, 192 * 1024
-"""So many files, and bytes unless it is one file, are given by a thread, one after the other."""
+_PART, _PART_BYTES = 8, 192 * 1024
+"""So many files at least, where there are more, and bytes at most, unless it is one file, are given
+by a thread, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,10 @@ class SideBySide:
 
 
 def _parts(some: Sequence[_File]) -> Iterator[list[_File]]:
+    most = ceil(len(some) / max(1, len(some) // _PART))
     part, size = list[_File](), 0
     for one in some:
-        if part and (len(part) >= _PART or size + len(one.content) > _PART_BYTES):
+        if part and (len(part) >= most or size + len(one.content) > _PART_BYTES):
             yield part
             part, size = [], 0
         part.append(one)

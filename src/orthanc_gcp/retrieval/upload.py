@@ -31,18 +31,13 @@ class NoFileError(Exception):
 
 def head_of(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """How a file begins, and all of it."""
-    head = bytearray()
+    begin, size = list[bytes](), 0
     for piece in pieces:
-        head += piece
-        if len(head) >= HEAD:
+        begin.append(piece)
+        size += len(piece)
+        if size >= HEAD:
             break
-
-    def whole() -> Iterator[bytes]:
-        if head:
-            yield bytes(head)
-        yield from pieces
-
-    return bytes(head), whole()
+    return b"".join(one[:HEAD] for one in begin), chain(begin, pieces)
 
 
 def sop_instance_uid(head: bytes) -> str | None:

@@ -10,6 +10,7 @@ import http.client
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from typing import NamedTuple
 
 from urllib3.connection import HTTPConnection
@@ -90,14 +91,24 @@ def _plain(responses: ConsecutiveResponses) -> Answer | None:
     seen = responses.peek()
     end = seen.find(_END_OF_HEAD)
     head = seen[: end + len(_END_OF_HEAD)] if end >= 0 else b""
-    status, lengths = _STATUS.match(head), _LENGTH.findall(head)
-    if status is None or len(lengths) != 1 or _ODD.search(head):
+    understood = _understood(head)
+    if understood is None:
         return None
-    whole = len(head) + int(lengths[0])
+    status, length = understood
+    whole = len(head) + length
     if whole > len(seen):
         return None
     responses.skip(whole)
-    return Answer(int(status[1]), seen[len(head) : whole])
+    return Answer(status, seen[len(head) : whole])
+
+
+@lru_cache(maxsize=16)  # the heads of answers to the same question are mostly the same
+def _understood(head: bytes) -> tuple[int, int] | None:
+    """The status, and the length of the body, if a head is as most are."""
+    status, lengths = _STATUS.match(head), _LENGTH.findall(head)
+    if status is None or len(lengths) != 1 or _ODD.search(head):
+        return None
+    return int(status[1]), int(lengths[0])
 
 
 def _body(response: http.client.HTTPResponse) -> bytes:

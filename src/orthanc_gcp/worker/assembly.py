@@ -49,6 +49,7 @@ from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import Attempts
 from orthanc_gcp.worker.notifications.notifier import notifiers
@@ -134,9 +135,9 @@ def assemble(
         destinations,
         tokens,
         clock,
-        source=retrieved_into,
-        allowed=lambda account: bool(permissions.priorities(account)),
-        must_stop=must_stop,
+        Conditions(
+            retrieved_into, lambda account: bool(permissions.priorities(account)), must_stop
+        ),
     )
 
     def recognized() -> None:

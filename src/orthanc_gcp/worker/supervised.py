@@ -23,7 +23,13 @@ from orthanc_gcp.logs import log_to_stderr
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.stop_signals import end_within, stop_on_signals
 from orthanc_gcp.worker.handshake import WorkerAddress, WorkerInput
-from orthanc_gcp.worker.launch import NOT_CONFIGURED, NOT_INSTALLED, make, not_installed
+from orthanc_gcp.worker.launch import (
+    NOT_CONFIGURED,
+    NOT_INSTALLED,
+    collect_rarely,
+    make,
+    not_installed,
+)
 from orthanc_gcp.worker.private_socket import private_socket
 
 __all__ = ["Maker", "Service", "run", "worker"]
@@ -57,7 +63,9 @@ def worker(settings: Settings, orthanc: OrthancRest | None, given: WorkerInput) 
     """The worker; raises what :func:`orthanc_gcp.worker.launch.make` does."""
     if orthanc is None:
         raise ConfigurationError("HttpServerEnabled is false: there is nothing to be read from")
-    return make(settings, orthanc, given.name, given.since, sends=bool(settings.rules))
+    made = make(settings, orthanc, given.name, given.since, sends=bool(settings.rules))
+    collect_rarely()
+    return made
 
 
 def run(maker: Maker = worker, what: str = "worker") -> int:

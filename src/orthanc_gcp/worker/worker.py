@@ -48,6 +48,9 @@ DEMANDS_EVERY = 2.0
 """Seconds between two looks whether somebody wants priors, where no rule does."""
 HISTORY_EVERY = 30.0
 """Seconds between two looks whether a step of the history has begun."""
+TOGETHER = 0.02
+"""Seconds within which what has been retrieved is one step: it costs about as much as one of them.
+"""
 REST_WITHIN = 5
 """Seconds that requests have to break off when the worker stops."""
 
@@ -256,6 +259,7 @@ class Worker:
         while not self._stopping.is_set():
             pause = self._attempts.make("retrieve", step, pause, (0.0, IDLE))
             self._parts.retrieving.work.wait(pause)
+            self._stopping.wait(TOGETHER)
             self._parts.retrieving.work.clear()
 
     def _pull(self, receiver: Receiver) -> None:

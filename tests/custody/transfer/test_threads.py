@@ -21,7 +21,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.open, self.open_to_send = threading.Event(), threading.Event()
-        self.reading = 0
+        self._lock, self.reading = threading.Lock(), 0
         self.sent: list[str] = []
         self.read: list[tuple[str, list[str]]] = []
         self.error: Exception | None = None
@@ -40,7 +40,8 @@ class Gate:
         return transfers
 
     def confirm(self, account: str, series: list[str], may_ask: Callable[[str], bool]) -> int:
-        self.reading += 1
+        with self._lock:
+            self.reading += 1
         assert self.open.wait(10)
         series = [one for one in series if may_ask(one)]
         self.read.append((account, series))
@@ -239,7 +240,35 @@ def test_connections_that_send_nothing_read_back_too_but_for_one(threads, gate):
     assert threads.free(A) == 2
 
 
-def test_no_more_run_at_once_than_may_send_and_read_back(gate):
+def test_lent_connections_are_given_back_where_more_is_to_be_sent(gate, told, monkeypatch):
+    monkeypatch.setattr(module, "LENT_AGAIN_AFTER", 60)
+    gate.asked = lambda _series: 0  # how quick it is must not matter
+    gate.let_send()
+    threads = TransferThreads(gate, gate, {A: 4}, lambda _account, lent: 4 + lent, told.release)
+    threads.lend(lends=True)
+    threads.send(A, "one", [f"s{number}" for number in range(7)])
+    wait_until(lambda: gate.reading == 7)
+    gate.open_to_send.clear()
+    while told.acquire(blocking=False):
+        pass
+    assert threads.free(A) == 1
+    threads.send(A, "two", [f"t{number}" for number in range(20)])
+    assert threads.free(A) == 0
+    gate.open.set()
+    assert told.acquire(timeout=10), "it is said that one is free again"
+    assert threads.rest(10)
+    gate.open.clear()
+    gate.let_send()
+    gate.reading = 0
+    threads.send(A, "three", [f"u{number}" for number in range(9)])
+    wait_until(lambda: gate.reading == 4)
+    assert threads.free(A) == 4, "none is lent yet"
+    gate.open.set()
+    assert threads.rest(10)
+    threads.stop()
+
+
+def test_no_more_run_at_once_than_may_send_and_read_back(gate, monkeypatch):
     """However often it changes whether something is to be sent."""
     free, running, most = threading.Semaphore(0), [0], [0]
     lock = threading.Lock()
@@ -265,6 +294,7 @@ def test_no_more_run_at_once_than_may_send_and_read_back(gate):
             return len(asked)
 
     store = Store()
+    monkeypatch.setattr(module, "LENT_AGAIN_AFTER", 0.001)
     threads = TransferThreads(store, store, {A: 4}, lambda _account, lent: 4 + lent, free.release)
     threads.lend(lends=True)
     for number in range(40):

@@ -188,6 +188,7 @@ def test_a_worker_that_stops_reads_no_more(ledger, stow, read_back):
     stow(file)
     send(ledger, [file])
     read_back(file, stopping=lambda: True)
+    read_back(file, stopping=iter([False, True]).__next__)  # after it has asked the ledger
     read_back(file, account="none")
     assert states(ledger) == ["acknowledged"]
     read_back(make_instance())  # of nothing that was sent

@@ -47,7 +47,10 @@ CLOUD = (
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancRest]:
     """The REST API of an Orthanc that nobody changes."""
     folder = tmp_path_factory.mktemp("local")
-    modalities = {"of-the-database": {"AET": "STORED", "Host": "127.0.0.1", "Port": 104}}
+    modalities = {
+        "of-the-database": {"AET": "STORED", "Host": "127.0.0.1", "Port": 104},
+        "secure": {"AET": "SECURE", "Host": "127.0.0.1", "Port": 105, "UseDicomTls": True},
+    }
     orthanc = Orthanc(folder, {"DicomModalities": modalities}, plugins=())
     orthanc.start()
     for file in LOCAL:

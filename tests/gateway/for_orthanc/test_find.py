@@ -10,6 +10,7 @@ import pytest
 from pydicom.datadict import tag_for_keyword
 
 from orthanc_gcp.gateway.for_orthanc import find
+from orthanc_gcp.gateway.for_orthanc import merged as merged_stores
 from orthanc_gcp.gateway.request import IdentifierError
 
 
@@ -55,7 +56,7 @@ def test_each_level(merged):
     # What a store does not return of a series, Orthanc has.
     assert sorted(one.ProtocolName or "" for one in series) == ["", "of Orthanc"]
 
-    images = found(service, "IMAGE", StudyInstanceUID="1.2.3", SOPInstanceUID="")
+    images = found(service, "instance ", StudyInstanceUID="1.2.3", SOPInstanceUID="")
     assert uids(images, "SOPInstanceUID") == ["1.2.3.1.1", "1.2.3.1.2", "1.2.3.2.1"]
 
 
@@ -96,6 +97,7 @@ def test_a_store_that_fails_or_is_slow(merged, faults, monkeypatch, caplog):
 
     faults({"delay": 1.0, "path": "/studies"})
     monkeypatch.setattr(find, "CLOUD_WITHIN", 0.1)
+    monkeypatch.setattr(merged_stores, "SLOW", 0.01)
     wanted = {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
     assert uids(found(service, "STUDY", **wanted)) == ["1.2.1", "1.2.3"]
     assert "it did not answer in time" in caplog.text

@@ -84,11 +84,14 @@ def test_one_that_fails(pool, error):
     assert numbers(store) == ["1"]
 
 
-def test_one_that_is_slow(pool):
+@pytest.mark.parametrize("slow", [0.01, 1.0])
+def test_one_that_is_slow(pool, monkeypatch, slow):
+    monkeypatch.setattr(merged, "SLOW", slow)
     gate = threading.Event()
     store = MergedStore(Store(1), Cloud(gate=gate), pool, lambda: 0.01)
     assert numbers(store) == ["1"]
-    assert store.is_slow
+    assert store.lacking
+    assert store.is_slow == (slow < 1)
     gate.set()
 
 

@@ -113,6 +113,8 @@ def test_what_cannot_be(to, faults, caplog):
 
 def test_a_modality_of_the_database(to, monkeypatch):
     service = to(1)
+    secure = ended(service, service.begin(asked(PatientID="1", destination="SECURE")))
+    assert "DicomTlsCertificate" in secure.refused
     made = []
     monkeypatch.setattr(service, "_destination", made.append)
     assert ended(service, service.begin(asked(PatientID="1", destination="stored "))).refused

@@ -13,6 +13,7 @@ from orthanc_gcp.configuration import ReceiveRule
 from orthanc_gcp.errors import StoreError, SubscriptionError
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.receive import receiver
 from orthanc_gcp.retrieval.receive.filtering import wanted_by
 from orthanc_gcp.retrieval.receive.receiver import LEASE, MOST_HELD, Receiver
@@ -95,9 +96,11 @@ class Receiving:
             self.subscription,
             self.trial.ledger,
             self.trial.clock,
-            lambda: self.trial.source,
-            lambda _: not self.trial.paused,
-            lambda: self.stopping,
+            Conditions(
+                lambda: self.trial.source,
+                lambda _: not self.trial.paused,
+                lambda: self.stopping,
+            ),
             self.renew,
             lambda: None,
             self.read,

@@ -10,6 +10,7 @@ from orthanc_gcp import configuration
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.worker.retrieving.parts import retrieving_parts
 from tests.support.keys import STORE
 from tests.support.ledgers import ORTHANC, clock, sqlite_ledger
@@ -43,9 +44,7 @@ def make(sqlite_ledger, tmp_path):
             {"a": Limits()},
             TokenSource(settings, FakeClock()),
             FakeClock(),
-            source=lambda: ORTHANC,
-            allowed=lambda _: True,
-            must_stop=lambda: False,
+            Conditions(lambda: ORTHANC, lambda _: True, lambda: False),
         )
 
     return made

@@ -45,6 +45,8 @@ OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
 REFUSE_AFTER = 15.0
 """Seconds in which a worker learns whether another one follows an index."""
+WANTED_FOR = 5 * RECOGNIZE_EVERY
+"""Seconds for which it counts that a worker has wanted to follow an index."""
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
 """Seconds for which a number is asked for again that was missing among the changes."""
@@ -149,6 +151,7 @@ class Follower:
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._another_since: float | None = None
+        self._asked_wanted, self._wanted = float("-inf"), False
         self._others: set[str] = set()
         self._swept = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
@@ -194,6 +197,8 @@ class Follower:
         if not follows:
             return False
         cursor = self._cursor or self._resume()
+        if not cursor.marks and self._is_wanted(cursor.source):
+            return self._recognize()
         asked = self._ledger.now()
         page = self._next_page(cursor)
         if not self._goes_on(page, cursor):
@@ -222,9 +227,10 @@ class Follower:
         if found is None:
             return self._begin(name, known)
         match, cursor = found
-        if match.is_by_name and not self._follows(cursor.source) and self._is_another():
+        if match.is_by_name and self._is_of_another(cursor.source):
             self._others.add(cursor.source)
             self._another_since = None
+            self._source = self._candidate = ""
             return True
         return self._accept(match, cursor, name, known)
 
@@ -234,6 +240,8 @@ class Follower:
         follows = self._follows(cursor.source)
         if not follows and (match.is_by_name or not cursor.marks):
             # Only a name says that it is this one, and nothing of it can be sent yet.
+            if not match.is_by_name and cursor.source != self._begun:
+                self._ledger.indexes.want(cursor.source)
             self._source, self._recognized_at = "", self._clock.now()
             return False
         self._another_since = None
@@ -254,6 +262,18 @@ class Follower:
             return True
         self._begun = new.source
         return self._accept(Match.WHOLE, new, name, [*known, new])
+
+    def _is_of_another(self, source: str) -> bool:
+        """Whether an index of which only the name is this one's is to be left to another worker."""
+        return self._is_wanted(source) if self._follows(source) else self._is_another()
+
+    def _is_wanted(self, source: str) -> bool:
+        """Whether an Orthanc that has the files of an index waits to have it followed."""
+        if 0 <= self._clock.now() - self._asked_wanted < RECOGNIZE_EVERY:
+            return self._wanted
+        self._asked_wanted = self._clock.now()
+        self._wanted = self._ledger.indexes.is_wanted(source, WANTED_FOR)
+        return self._wanted
 
     def _is_another(self) -> bool:
         """Whether an index has only its name in common with the one that another worker follows.

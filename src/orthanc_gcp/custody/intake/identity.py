@@ -17,7 +17,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark
-from orthanc_gcp.orthanc.resources import Change, OrthancSource
+from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
 
 __all__ = ["Match", "begin", "compare", "mark_of", "recognize", "source_of"]
 
@@ -113,9 +113,10 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last seen, and one
-        that may be another, of which nothing was read, from where that one is. Whatever it says,
-        one that may be another, all of which was deleted, is followed from when that was seen.
+        has come into the place of another is followed from when that one was last read or seen,
+        whichever was before, and one that may be another, of which nothing was read, from where
+        that one is. Whatever it says, one that may be another, all of which was deleted, is
+        followed from when that was read or seen.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def begin(
         match = compare(ledger, orthanc, one, one.name)
         was_there = match is Match.EMPTIED or (was_down and one.name == name)
         if was_there and one.seen_at is not None:
-            since = min(since, one.seen_at)
+            since = min(since, one.seen_at, _read_until(one))
         elif was_down and match is Match.UNREAD:
             since = min(since, one.since)
     place = orthanc.place_before(since)
@@ -228,6 +229,16 @@ def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool |
             return True
         others |= bool(one.attachment_uuid) and one.received_at == received
     return False if others else None
+
+
+def _read_until(cursor: Cursor) -> float:
+    """When Orthanc received the last of what was read of an index, in UTC seconds.
+
+    What it received after that may be in the index that has come into its place: the same one, it
+    may be, of which nothing is left to recognize it by.
+    """
+    read = [mark for mark in cursor.marks if mark.seq <= cursor.seq]
+    return max(cursor.since, seconds_of(read[0].date) if read else 0.0)
 
 
 def _newest(cursor: Cursor) -> int:

@@ -36,6 +36,8 @@ SECONDS_EACH = 0.2
 0.2 to 0.33 s a request)."""
 LENT_FOR = 1.0
 """Seconds that a series may take, and connections that send are lent: they are soon given back."""
+LENT_AGAIN_AFTER = 0.3
+"""Seconds for which none is lent after one was missing."""
 MOMENT = 0.1
 """Seconds of reading back that are not divided among threads."""
 
@@ -56,6 +58,8 @@ class _Reading:
         Whether one that is due comes next, where both wait.
     seconds_each
         How long a series takes.
+    lent_again_at
+        Until then no connection is lent, by the monotonic clock.
     pool
         Their threads; None while nothing is read back: none of them is there then.
     """
@@ -66,6 +70,7 @@ class _Reading:
     threads: int = 0
     is_turn_of_due: bool = False
     seconds_each: float = SECONDS_EACH
+    lent_again_at: float = float("-inf")
     pool: Executor | None = None
 
     def next(self) -> list[Series]:
@@ -137,11 +142,17 @@ class TransferThreads:
             return sum(of == account for of in self._sending.values())
 
     def free(self, account: str) -> int:
-        """How many more batches of an account may be sent, for those of its connections lent."""
-        most = self._connections[account]
+        """How many more batches of an account may be sent, for those of its connections lent.
+
+        Where that is none, those that are lent are given back, one by one.
+        """
+        most, reading = self._connections[account], self._readings[account]
         with self._changed:
-            lent = max(0, self._readings[account].threads - most)
-            return most - lent - self.sending(account)
+            lent = max(0, reading.threads - most)
+            free = most - lent - self.sending(account)
+            if lent and free <= 0:
+                reading.lent_again_at = monotonic() + LENT_AGAIN_AFTER
+            return free
 
     def due(self, account: str) -> int:
         """How many series of an account are due, and wait to be read back."""
@@ -240,10 +251,11 @@ class TransferThreads:
         """How many threads may read back an account now."""
         if self._stopped:
             return 0
-        # One that is idle stays so: what arrives does not wait until another is given back.
-        idle = self._connections[account] - self.sending(account) - 1
-        is_quick = self._readings[account].seconds_each < LENT_FOR
-        return self._searches(account, max(0, idle) if self._lends and is_quick else 0)
+        reading, lent = self._readings[account], 0
+        if self._lends and reading.seconds_each < LENT_FOR and monotonic() >= reading.lent_again_at:
+            # One that is idle stays so: what arrives does not wait until another is given back.
+            lent = max(0, self._connections[account] - self.sending(account) - 1)
+        return self._searches(account, lent)
 
     def _start_reading(self, account: str, least: int = 0) -> None:
         """Let as many threads read back as have something to do for a moment."""

@@ -148,7 +148,7 @@ class ReadBack:
             The ledger is away: what was seen is not confirmed, and is searched for again.
         """
         destination = self._destinations.get(account)
-        if destination is None:
+        if destination is None or self._stopping():
             return 0
         asked = 0
         seen: dict[int, float] = {}
@@ -398,9 +398,10 @@ def _find(
     destination.wait_for_request()
     try:
         for found in destination.store.instances(*series, instance=instance):
-            named |= {found} & wanted
-            if named == wanted:
-                break
+            if found in wanted:
+                named.add(found)
+                if len(named) == len(wanted):
+                    break
     except StoreError as failure:
         error = failure
     unnamed: list[Transfer] = []

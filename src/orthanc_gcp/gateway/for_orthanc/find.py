@@ -19,7 +19,7 @@ from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.gateway.association import Answer
 from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.find import LIMIT_REACHED, SUCCESS, FindService
-from orthanc_gcp.gateway.for_orthanc.local import LocalStore
+from orthanc_gcp.gateway.for_orthanc.local import UNREAD, LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import printable_aet
 from orthanc_gcp.gateway.request import FindRequest, Level, request_of
@@ -127,7 +127,7 @@ class OrthancFinder:
             for tag, one in request.wanted.items()
             if tag not in _NOT_OF_ORTHANC
             and not tag.startswith("002012")
-            and one.representation != "SQ"
+            and one.representation not in UNREAD
         ]
         local = LocalStore(self._orthanc, level.path, wanted)
         account = self._account_of(called)

@@ -14,7 +14,7 @@ from orthanc_gcp.orthanc.find import find
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import StoreReason
 
-__all__ = ["MOST_MATCHES", "LocalStore"]
+__all__ = ["MOST_MATCHES", "UNREAD", "LocalStore"]
 
 MOST_MATCHES = 100_000
 """So many matches are taken from Orthanc."""
@@ -22,7 +22,8 @@ _LEVELS = {"/studies": "Study", "/series": "Series", "/instances": "Instance"}
 _UIDS = ("0020000D", "0020000E", "00080018")
 _PATIENT_NAME = "00100010"
 _ONE_TEXT = frozenset({"LT", "ST", "UT", "UR"})
-_UNREAD = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
+UNREAD = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
+"""Value representations of what is not taken from Orthanc."""
 _PADDING = " \0"
 _UID_TAGS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 
@@ -110,7 +111,7 @@ def _model(attributes: Mapping[str, str]) -> dict[str, Any]:
     return {
         tag: {"vr": kind, "Value": values}
         for tag, text in attributes.items()
-        if (kind := _representation(tag)) not in _UNREAD and (values := _values(kind, text))
+        if (kind := _representation(tag)) not in UNREAD and (values := _values(kind, text))
     }
 
 

@@ -21,6 +21,8 @@ __all__ = ["MergedStore"]
 
 _log = logging.getLogger(__name__)
 
+SLOW = 1.0
+"""Seconds without an answer after which a store is slow."""
 _AHEAD = 1000
 """So many matches of the store wait to be taken."""
 _LOOK_EVERY = 0.1
@@ -47,7 +49,8 @@ class MergedStore:
     lacking
         Why what only the store has is missing from what was found; empty while it is not.
     is_slow
-        Whether that is because it did not answer in time.
+        Whether that is because it did not answer, though it was waited for: of much that is
+        asked for, some may come too late.
     """
 
     def __init__(
@@ -93,11 +96,13 @@ class MergedStore:
             ahead.stop()
 
     def _of_cloud(self, ahead: _Ahead) -> Iterator[Match]:
+        waited = 0.0
         try:
-            while (match := ahead.take(self._within())) is not None:
+            while (match := ahead.take(waited := self._within())) is not None:
                 yield match
         except queue.Empty:
-            self.lacking, self.is_slow = "it did not answer in time", True
+            self.lacking = "it did not answer in time"
+            self.is_slow |= waited >= SLOW
         except StoreError as error:
             if error.status == 401:
                 self._renew()

@@ -253,11 +253,18 @@ class OrthancMoves:
         return encode(identifier, False, True) or b""
 
     def _find_destination(self, aet: str) -> Destination | None:
-        """A modality of Orthanc's configuration, or of its database where it does without TLS."""
+        """A modality of Orthanc's configuration, or of its database.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc does not answer.
+        ConfigurationError
+            It is connected to by TLS, and that cannot be.
+        """
         known = self._peers.modality(aet)
         if known is None and (entry := modality_of(self._orthanc, aet, self._peers.plain)):
             (known, *_) = modalities_of({"": entry[1]}) or (None,)
-            known = None if known is None or known.use_dicom_tls else known
         return None if known is None else self._destination(known)
 
 

@@ -26,12 +26,21 @@ class Destinations:
     """
 
     def __init__(self, settings: Settings, implementation: tuple[str, str]) -> None:
-        self._options, self._implementation = settings.orthanc, implementation
+        self._settings, self._options = settings, settings.orthanc
+        self._implementation = implementation
         wanted = any(one.use_dicom_tls for one in self._options.dicom_modalities)
         self._tls = client_context(settings) if wanted else None
 
     def __call__(self, modality: Modality) -> Destination:
-        """A modality as a destination."""
+        """A modality as a destination; it may be none of the configuration.
+
+        Raises
+        ------
+        ConfigurationError
+            It has ``UseDicomTls``, and a file that TLS needs is not named, or cannot be used.
+        """
+        if modality.use_dicom_tls and self._tls is None:
+            self._tls = client_context(self._settings)
         return Destination(
             modality.aet,
             modality.host,

@@ -71,6 +71,19 @@ _NOTE_DIGESTS = (
         retrieved_at=sql.bindparam("now"),
     )
 )
+_DUE = (
+    sql.select(*RETRIEVAL_COLUMNS)
+    .where(
+        _OPEN,
+        retrievals.c.source == sql.bindparam("source"),
+        retrievals.c.account.in_(sql.bindparam("accounts", expanding=True)),
+        retrievals.c.next_attempt_at.is_(None)
+        | (retrievals.c.next_attempt_at <= sql.bindparam("now"))
+        | (retrievals.c.next_attempt_at > sql.bindparam("odd")),
+    )
+    .order_by(retrievals.c.id)
+    .limit(sql.bindparam("most", type_=sql.Integer))
+)
 _OUTCOME = tuple(one.name for one in fields(RetrievalOutcome))
 _SETTLE = (
     retrieved_instances.update()
@@ -237,20 +250,9 @@ class Retrievals:
 
     def due(self, source: str, accounts: Collection[str], limit: int) -> list[RetrievalRow]:
         """Some of these, of some accounts, that have not to wait: the oldest first."""
-        of = retrievals.c
-        query = (
-            sql.select(*RETRIEVAL_COLUMNS)
-            .where(
-                _OPEN,
-                of.source == source,
-                of.account.in_(accounts),
-                self._is_due(of.next_attempt_at),
-            )
-            .order_by(of.id)
-            .limit(limit)
-        )
+        asked = {"source": source, "accounts": list(accounts), "most": limit, **self._moments()}
         with reading(self._engine) as connection:
-            return [RetrievalRow(*row) for row in connection.execute(query)]
+            return [RetrievalRow(*row) for row in connection.execute(_DUE, asked)]
 
     def wait_for_rows(self, retrieval: RetrievalRow) -> None:
         """Nothing of it is due: it waits until something is."""
@@ -485,8 +487,12 @@ class Retrievals:
 
     def _is_due(self, moment: sql.ColumnElement[float | None]) -> sql.ColumnElement[bool]:
         """Whether it has come; one that nobody can have meant is of a clock that was set back."""
+        moments = self._moments()
+        return moment.is_(None) | (moment <= moments["now"]) | (moment > moments["odd"])
+
+    def _moments(self) -> dict[str, float]:
         now = self._now()
-        return moment.is_(None) | (moment <= now) | (moment > now + LONGEST_PAUSE)
+        return {"now": now, "odd": now + LONGEST_PAUSE}
 
     def _rows(self, *conditions: sql.ColumnElement[bool], limit: int) -> list[RetrievedRow]:
         query = (

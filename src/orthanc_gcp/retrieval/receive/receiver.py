@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.retrievals.rows import Notified, RetrievalRow
 from orthanc_gcp.ledger.schema import RetrievalState
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.receive.notification import Delivery, Unwanted, read_delivery
 from orthanc_gcp.retrieval.receive.subscription import Subscription
 
@@ -103,12 +104,6 @@ class Receiver:
     ----------
     store_path
         ``projects/…/dicomStores/…`` of the account.
-    source
-        The ledger's name for the index of Orthanc; empty while nothing may be received into it.
-    allowed
-        Whether anything may be retrieved from an account now.
-    must_stop
-        Whether nothing more is to be begun.
     renew_token
         Called when the token was refused.
     on_request
@@ -131,17 +126,14 @@ class Receiver:
         subscription: Subscription,
         ledger: Ledger,
         clock: Clock,
-        source: Callable[[], str],
-        allowed: Callable[[str], bool],
-        must_stop: Callable[[], bool],
+        conditions: Conditions,
         renew_token: Callable[[], None],
         on_request: Callable[[], None],
         read: Callable[[], object],
     ) -> None:
         self._read, self._lost = read, 0
         self.rule, self._store_path, self._subscription = rule, store_path, subscription
-        self._ledger, self._clock, self._source = ledger, clock, source
-        self._allowed, self._must_stop = allowed, must_stop
+        self._ledger, self._clock, self._conditions = ledger, clock, conditions
         self._renew_token, self._on_request = renew_token, on_request
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}  # by delivery
@@ -183,10 +175,10 @@ class Receiver:
         SQLAlchemyError
             The ledger is away: what was pulled is delivered again.
         """
-        room, source = MOST_HELD - self.held, self._source()
-        if room <= 0 or not source or self._must_stop() or not self._may_ask():
+        room, source = MOST_HELD - self.held, self._conditions.source()
+        if room <= 0 or not source or self._conditions.must_stop() or not self._may_ask():
             return False
-        if not self._allowed(self.rule.account) or not self._can_read():
+        if not self._conditions.allowed(self.rule.account) or not self._can_read():
             return False
         began = self._clock.now()
         try:
@@ -198,7 +190,7 @@ class Receiver:
             self._failed(error, by="pull")
             return False
         self._succeeded(began, by="pull")
-        if self._must_stop() or source != self._source():
+        if self._conditions.must_stop() or source != self._conditions.source():
             return False
         found = [read_delivery(one, self._store_path, self.rule) for one in received]
         self._take(source, [one for one in found if one is not None])
@@ -247,7 +239,7 @@ class Receiver:
         SQLAlchemyError
             The ledger is away.
         """
-        if self._must_stop():
+        if self._conditions.must_stop():
             return False
         with self._lock:
             waiting = [one for one in self._held.values() if one.result is None]

@@ -16,6 +16,7 @@ from orthanc_gcp.errors import NetworkError, SubscriptionError
 from orthanc_gcp.reasons import ApiReason, NetworkFault, StoreReason
 from orthanc_gcp.transport.authorization import Authorization
 from orthanc_gcp.transport.google_error import read_google_error
+from orthanc_gcp.transport.refusals import Refusal, Refusals
 from orthanc_gcp.transport.request import Answer, Transport
 
 __all__ = ["CONSUME", "Subscription", "pubsub_transport", "pubsub_url"]
@@ -30,40 +31,42 @@ SETTLED_WITHIN = 10.0
 LONGEST_ANSWER = 24 * 1024 * 1024
 """Bytes: one message has 10 MB at most, in Base64 a third more ("Quotas and limits")."""
 
-_Refusal = tuple[StoreReason, bool, str]
-_REFUSALS: dict[int, _Refusal] = {
-    400: (StoreReason.BAD_REQUEST, False, "the request is not to its liking"),
-    401: (StoreReason.UNAUTHORIZED, True, "the access token was refused, a new one is needed"),
-    403: (
+_BY_STATUS = {
+    400: Refusal(StoreReason.BAD_REQUEST, False, "the request is not to its liking"),
+    401: Refusal(
+        StoreReason.UNAUTHORIZED, True, "the access token was refused, a new one is needed"
+    ),
+    403: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "it does not exist, or the account may not pull it: grant roles/pubsub.subscriber on it",
     ),
-    404: (
+    404: Refusal(
         StoreReason.NOT_FOUND,
         False,
         "there is no such subscription: create it, or correct Subscription",
     ),
-    408: (StoreReason.TIMEOUT, True, "the request took too long"),
-    429: (StoreReason.THROTTLED, True, "the quota is used up"),
+    408: Refusal(StoreReason.TIMEOUT, True, "the request took too long"),
+    429: Refusal(StoreReason.THROTTLED, True, "the quota is used up"),
 }
-_UNEXPECTED = (
+_UNEXPECTED = Refusal(
     StoreReason.PROTOCOL,
     False,
     "this is no answer of Pub/Sub: check BaseUrl and HttpProxy",
 )
-_DETAILS: dict[str, _Refusal] = {
-    ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: (
+_BY_DETAIL: dict[str, Refusal] = {
+    ApiReason.ACCESS_TOKEN_SCOPE_INSUFFICIENT: Refusal(
         StoreReason.FORBIDDEN,
         False,
         f"the access token lacks the scope of Pub/Sub: add {PUBSUB_SCOPES[0]} to Scopes",
     ),
-    ApiReason.SERVICE_DISABLED: (
+    ApiReason.SERVICE_DISABLED: Refusal(
         StoreReason.FORBIDDEN,
         False,
         "the Pub/Sub API is disabled in the project: enable it",
     ),
 }
+_REFUSALS = Refusals(_BY_STATUS, _BY_DETAIL, _UNEXPECTED)
 
 
 def pubsub_url(settings: Settings) -> str:
@@ -177,7 +180,7 @@ class Subscription:
     def _refusal(self, verb: str, answer: Answer, token: str) -> SubscriptionError:
         """What a refusal means (AIP-193; RFC 9110 §15)."""
         error = read_google_error(answer.data, [token])
-        found = _DETAILS.get(error.reason) or _by_status(answer.status)
+        found = _REFUSALS.judge(answer.status, error.reason)
         said = classified(error.message, self.name.split("/"), [token])
         return self._error(
             verb, found, said, status=answer.status, wait=retry_after(answer.headers)
@@ -186,7 +189,7 @@ class Subscription:
     def _error(
         self,
         verb: str,
-        refusal: _Refusal,
+        refusal: Refusal,
         said: str = "",
         *,
         status: int | None = None,
@@ -201,8 +204,3 @@ class Subscription:
             status=status,
             retry_after=wait,
         )
-
-
-def _by_status(status: int) -> _Refusal:
-    unavailable = (StoreReason.UNAVAILABLE, True, "the service is in trouble")
-    return _REFUSALS.get(status) or (unavailable if 500 <= status < 600 else _UNEXPECTED)

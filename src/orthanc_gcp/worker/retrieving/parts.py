@@ -18,6 +18,7 @@ from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.prefetch import Prefetcher
 from orthanc_gcp.retrieval.receive.filtering import wanted_by
 from orthanc_gcp.retrieval.receive.receiver import Receiver
@@ -76,21 +77,9 @@ def retrieving_parts(
     destinations: Mapping[str, Destination],
     tokens: TokenSource,
     clock: Clock,
-    *,
-    source: Callable[[], str],
-    allowed: Callable[[str], bool],
-    must_stop: Callable[[], bool],
+    conditions: Conditions,
 ) -> Retrieving:
     """Make them; nothing is begun.
-
-    Parameters
-    ----------
-    source
-        The ledger's name for the index of Orthanc; empty while nothing may be retrieved into it.
-    allowed
-        Whether anything may be retrieved from an account now.
-    must_stop
-        Whether nothing more is to be begun.
 
     Raises
     ------
@@ -102,17 +91,13 @@ def retrieving_parts(
         account.name: _remote(settings, account, destinations[account.name], tokens, clock)
         for account in settings.accounts
     }
-    retriever = Retriever(
-        ledger, rest, orthanc, remotes, clock, source, allowed, must_stop, work.set
-    )
+    retriever = Retriever(ledger, rest, orthanc, remotes, clock, conditions, work.set)
     receivers = _receivers(
         settings,
         ledger,
         tokens,
         clock,
-        source=source,
-        allowed=allowed,
-        must_stop=must_stop,
+        conditions,
         on_request=work.set,
         remotes=remotes,
     )
@@ -121,9 +106,7 @@ def retrieving_parts(
         ledger,
         orthanc,
         remotes,
-        source,
-        allowed,
-        must_stop,
+        conditions,
         lambda: clock.utc().astimezone(),
         work.set,
         _worklist(settings),
@@ -164,10 +147,8 @@ def _receivers(
     ledger: Ledger,
     tokens: TokenSource,
     clock: Clock,
+    conditions: Conditions,
     *,
-    source: Callable[[], str],
-    allowed: Callable[[str], bool],
-    must_stop: Callable[[], bool],
     on_request: Callable[[], None],
     remotes: Mapping[str, RemoteStore],
 ) -> tuple[Receiver, ...]:
@@ -185,9 +166,7 @@ def _receivers(
             ),
             ledger,
             clock,
-            source,
-            allowed,
-            must_stop,
+            conditions,
             partial(tokens.renew, rule.account),
             on_request,
             partial(_read, remotes[rule.account]),
