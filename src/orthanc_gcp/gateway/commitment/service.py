@@ -166,9 +166,11 @@ class CommitmentService:
 
     def _note(self, error: Exception) -> None:
         words = _words(error)
-        if words != self._problem:
+        with self._lock:  # all threads find it so at once, and one says so
+            is_known = words == self._problem
+            self._problem, self._is_prepared = words, False
+        if not is_known:
             _log.error("storage commitment: the ledger cannot be used: %s", words)
-        self._problem, self._is_prepared = words, False
 
     # -- What happens then ------------------------------------------------------------------------
 
