@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 from playwright.sync_api import expect
 
 from compat.axe import judge
@@ -19,11 +21,28 @@ from compat.releases import (
     orthanc_program,
     shared_folder,
 )
-from tests.integration.test_page import NAME, VIEWS, fill_history, lose_changes, site
+from orthanc_gcp.custody.reporting.history import STEP
+from orthanc_gcp.ledger.schema import transfer_history
+from tests.integration.test_page import ACCOUNT, NAME, VIEWS, lose_changes, site
 from tests.support.orthanc import Orthanc
 
 HERE, VENV = "bookworm", "/opt/gcp-page"
 IDS = [view.partition("/")[0] or "overview" for view in VIEWS]
+
+
+def fill_history(orthanc: Orthanc) -> None:
+    """Two hours of what was confirmed and what was not, with a gap between."""
+    engine = sql.create_engine(f"sqlite:///{orthanc.folder / 'storage' / 'orthanc-gcp.sqlite'}")
+    newest = time.time() // STEP * STEP - STEP
+    try:
+        with engine.begin() as connection:
+            for place in (14, 13, 12, 2, 1, 0):
+                row = {"account": ACCOUNT, "noted_at": newest - place * STEP}
+                row |= {"confirmed_instances": 0, "confirmed_bytes": 6_000_000 * (14 - place)}
+                row |= {"unsent_instances": 10 * place, "unsent_bytes": 0}
+                connection.execute(transfer_history.insert().prefix_with("OR REPLACE"), row)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -68,6 +87,16 @@ def test_a_view_with_everything_open(orthanc, page, axe, view, request):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=f"test-logs/page-{request.node.name}.png", full_page=True)
     assert judge(page, axe) == []
+
+
+def test_the_last_day_as_a_plot(orthanc, page):
+    page.goto(f"{orthanc.url}/gcp/app/index.html")
+    figure = page.get_by_role("article", name=ACCOUNT).get_by_role("figure")
+    expect(figure).to_contain_text("Confirmed: 10 kB/s at most")
+    expect(figure).to_contain_text("Still to be sent: 130 at most")
+    for kind in ("rate", "unsent"):
+        drawn = figure.locator(f"path.{kind}").get_attribute("d")
+        assert re.fullmatch(r"(M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*){2}", drawn), drawn
 
 
 def test_the_question_why_something_is_dismissed(orthanc, page, axe):

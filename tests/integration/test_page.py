@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,8 @@ import sqlalchemy as sql
 import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
-from orthanc_gcp.custody.reporting.history import STEP
 from orthanc_gcp.installation.explorer_buttons import buttons
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import transfer_history
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.explorer import clicked
@@ -413,33 +410,6 @@ def test_a_person_acknowledges_what_is_shown_and_nothing_else(orthanc, page, com
     expect(page.get_by_role("button", name="Acknowledge")).to_be_hidden()
     assert page.locator("main img").count() == 0
     assert but(complaints, "400") == []
-
-
-def fill_history(orthanc: Orthanc) -> None:
-    """Two hours of what was confirmed and what was not, with a gap between."""
-    engine = sql.create_engine(f"sqlite:///{orthanc.folder / 'storage' / 'orthanc-gcp.sqlite'}")
-    newest = time.time() // STEP * STEP - STEP
-    try:
-        with engine.begin() as connection:
-            for place in (14, 13, 12, 2, 1, 0):
-                row = {"account": ACCOUNT, "noted_at": newest - place * STEP}
-                row |= {"confirmed_instances": 0, "confirmed_bytes": 6_000_000 * (14 - place)}
-                row |= {"unsent_instances": 10 * place, "unsent_bytes": 0}
-                connection.execute(transfer_history.insert().prefix_with("OR REPLACE"), row)
-    finally:
-        engine.dispose()
-
-
-def test_the_last_day_as_a_plot(orthanc, page, complaints):
-    fill_history(orthanc)
-    open_page(page, orthanc)
-    figure = page.get_by_role("article", name=ACCOUNT).get_by_role("figure")
-    expect(figure).to_contain_text("Confirmed: 10 kB/s at most")
-    expect(figure).to_contain_text("Still to be sent: 130 at most")
-    for kind in ("rate", "unsent"):
-        drawn = figure.locator(f"path.{kind}").get_attribute("d")
-        assert re.fullmatch(r"(M[\d.]+ [\d.]+(L[\d.]+ [\d.]+)*){2}", drawn), drawn
-    assert complaints == []
 
 
 def test_who_works_on_the_ledger(orthanc, page, complaints):
