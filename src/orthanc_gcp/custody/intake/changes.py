@@ -45,7 +45,7 @@ OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
 REFUSE_AFTER = 15.0
 """Seconds in which a worker learns whether another one follows an index."""
-WANTED_FOR = 5 * RECOGNIZE_EVERY
+WANTED_FOR = 60.0
 """Seconds for which it counts that a worker has wanted to follow an index."""
 SEEN_EVERY = 60.0
 MISSING_FOR = 600.0
