@@ -19,10 +19,10 @@ from orthanc_gcp.custody.intake.changes import (
     MISSING_ALONE_FOR,
     NEVER,
     NOTE_READ_EVERY,
-    READ_MARGIN,
     SWEEP_EVERY,
     Follower,
 )
+from orthanc_gcp.custody.intake.identity import READ_MARGIN
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers

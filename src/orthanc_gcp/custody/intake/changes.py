@@ -16,7 +16,14 @@ from dataclasses import dataclass, replace
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
-from orthanc_gcp.custody.intake.identity import Match, begin, compare, mark_of, recognize
+from orthanc_gcp.custody.intake.identity import (
+    READ_MARGIN,
+    Match,
+    begin,
+    compare,
+    mark_of,
+    recognize,
+)
 from orthanc_gcp.custody.intake.inventory import Inventory
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.protection import Protection
@@ -55,9 +62,6 @@ MISSING_ALONE_FOR = 30.0
 NEW_FOR = 86400.0
 """Seconds for which a study counts as new: an index may be read again from its beginning."""
 NOTE_READ_EVERY = 60.0
-READ_MARGIN = MISSING_FOR
-"""All that was received so many seconds before Orthanc has said that nothing follows was read: a
-change of another writer may become visible late, and the clock may be set back."""
 SHOWN = 5
 """So many of them are named in a message."""
 MOST_MISSING = 100

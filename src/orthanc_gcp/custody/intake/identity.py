@@ -24,6 +24,9 @@ __all__ = ["Match", "begin", "compare", "mark_of", "recognize", "source_of"]
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
+READ_MARGIN = 600.0
+"""All that was received so many seconds before Orthanc has said that nothing follows was read: a
+change of another writer may become visible late, and the clock may be set back."""
 
 
 class Match(IntEnum):
@@ -232,13 +235,13 @@ def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool |
 
 
 def _read_until(cursor: Cursor) -> float:
-    """When Orthanc received the last of what was read of an index, in UTC seconds.
+    """When all that Orthanc had received into an index was read, for certain, in UTC seconds.
 
     What it received after that may be in the index that has come into its place: the same one, it
     may be, of which nothing is left to recognize it by.
     """
     read = [mark for mark in cursor.marks if mark.seq <= cursor.seq]
-    return max(cursor.since, seconds_of(read[0].date) if read else 0.0)
+    return max(cursor.since, seconds_of(read[0].date) - READ_MARGIN if read else 0.0)
 
 
 def _newest(cursor: Cursor) -> int:
