@@ -32,9 +32,10 @@ def stop_on_signals(stop: Callable[[], object], within: float) -> None:
     writing.setblocking(False)
 
     def wait() -> None:
-        reading.recv(1)
-        end_within(within)
-        stop()
+        with reading:
+            reading.recv(1)
+            end_within(within)
+            stop()
 
     signal.set_wakeup_fd(writing.detach(), warn_on_full_buffer=False)
     for number in SIGNALS:

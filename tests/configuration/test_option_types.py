@@ -67,6 +67,7 @@ VALUES = {
     "STRINGS": ([[], ["a", ""]], ["a", [5]]),
     "TAGS": ([{"Modality": "CT"}], [{"Modality": 1}, []]),
     "TEXT": (["", "a"], [5, None]),
+    "TRIGGERS": ([["Instance"], ["Query", "Worklist"]], [[], "Query", ["query"], [5]]),
     "VERIFY": (["Search", "Sample", "Bytes"], ["All", "bytes"]),
     "WEBHOOK_SECRET": ([WEBHOOK_KEY], ["whsec_", "whsec_eA==", WEBHOOK_KEY[6:], 5, None]),
     "WORD": (["a"], ["", 5, None]),

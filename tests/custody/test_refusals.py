@@ -26,6 +26,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.orthanc.resources import Description
 from orthanc_gcp.outages import Outage
 from tests.emulator.client import make_dicom
 from tests.support.keys import STORE
@@ -94,6 +95,10 @@ class Files:
 
     def read(self, orthanc_id: str, *_: object) -> AbstractContextManager[Iterator[bytes]]:
         return nullcontext(iter([self._files[orthanc_id]]))
+
+    def describe_each(self, _names: list[str]) -> tuple[list[Description], list[str]]:
+        """It says of none which file it has."""
+        return [], []
 
 
 class Transfer:

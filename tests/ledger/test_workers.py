@@ -258,6 +258,7 @@ def test_a_worker_that_was_killed_is_dead_after_a_while(postgresql_ledger, joine
     assert other.refresh(ORTHANC) == [], "it is alive, however long it takes"
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    wait_until(lambda: "w" not in alive_workers(postgresql_ledger.engine), 30)
     clock.time += REFRESH_EVERY + 1
     assert other.refresh(ORTHANC) == [], "it may only have lost its connection"
     clock.time += DEAD_AFTER
