@@ -295,6 +295,7 @@ def test_no_more_run_at_once_than_may_send_and_read_back(gate, monkeypatch):
 
     store = Store()
     monkeypatch.setattr(module, "LENT_AGAIN_AFTER", 0.001)
+    monkeypatch.setattr(module, "LENT_FROM", 0)
     threads = TransferThreads(store, store, {A: 4}, lambda _account, lent: 4 + lent, free.release)
     threads.lend(lends=True)
     for number in range(40):
@@ -306,10 +307,13 @@ def test_no_more_run_at_once_than_may_send_and_read_back(gate, monkeypatch):
     threads.stop()
 
 
-def test_none_is_lent_to_a_store_that_is_slow_to_search(threads, gate, monkeypatch):
+@pytest.mark.parametrize(("bound", "seconds"), [("LENT_FOR", 0.1), ("LENT_FROM", 0.3)])
+def test_none_is_lent_to_a_store_that_is_slow_to_search_or_quick(
+    threads, gate, monkeypatch, bound, seconds
+):
     gate.let_send()
     threads.lend(lends=True)
-    monkeypatch.setattr(module, "LENT_FOR", 0.1)
+    monkeypatch.setattr(module, bound, seconds)
     threads.send(A, "one", ["s", "t", "u", "v"])
     wait_until(lambda: gate.reading == 2)
     assert threads.free(A) == 2

@@ -34,8 +34,9 @@ MOST_TOGETHER = 10
 SECONDS_EACH = 0.2
 """How long a series is thought to take before one was read back (Google's "DICOM best practices":
 0.2 to 0.33 s a request)."""
-LENT_FOR = 1.0
-"""Seconds that a series may take, and connections that send are lent: they are soon given back."""
+LENT_FROM, LENT_FOR = 0.1, 1.0
+"""Seconds that a series takes where connections that send are lent: a quicker store is hardly
+waited for, and more threads are only in each other's way; a slower one gives them back too late."""
 LENT_AGAIN_AFTER = 0.3
 """Seconds for which none is lent after one was missing."""
 MOMENT = 0.1
@@ -252,7 +253,8 @@ class TransferThreads:
         if self._stopped:
             return 0
         reading, lent = self._readings[account], 0
-        if self._lends and reading.seconds_each < LENT_FOR and monotonic() >= reading.lent_again_at:
+        is_waited_for = LENT_FROM <= reading.seconds_each < LENT_FOR
+        if self._lends and is_waited_for and monotonic() >= reading.lent_again_at:
             # One that is idle stays so: what arrives does not wait until another is given back.
             lent = max(0, self._connections[account] - self.sending(account) - 1)
         return self._searches(account, lent)
