@@ -261,6 +261,7 @@ def test_what_cannot_be_set_is_said_beside_the_field(served, page):
     emulator, _ = served
     page.goto(emulator.url)
     faults = page.get_by_label("faults", exact=True)
+    expect(faults).to_have_value("[]")  # the settings have come
     for text, problem in (("nobody", "This is not JSON"), ('[{"x": 1}]', "faults has a rule 0")):
         faults.fill(text)
         page.get_by_role("button", name="Apply faults").click()

@@ -131,6 +131,8 @@ class GuardedDul(DULServiceProvider):
             _log.info("a connection is closed: what came is no DICOM\n%s", places(error))
         finally:
             self.assoc.is_established = False
+            if self.socket is not None:
+                self.socket.close()
             self.to_user_queue.put(None)  # nobody waits for a request that will not come
 
     def _process_recv_primitive(self) -> bool:
