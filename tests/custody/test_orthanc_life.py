@@ -102,6 +102,18 @@ def test_an_empty_orthanc_with_the_name_of_another() -> None:
         life.teardown()
 
 
+def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
+    life = OrthancLife()
+    try:
+        begin(life)
+        (worker,) = life.workers
+        worker.ledger.indexes.want("one")
+        asked = [worker.follower._is_wanted(source) for source in ("one", "two", "one")]
+        assert asked == [True, False, True]
+    finally:
+        life.teardown()
+
+
 def begin(life: OrthancLife, *, two: bool = False, outside: bool = False) -> None:
     """One Orthanc, or two, whose plugins have started a worker."""
     life.begin(

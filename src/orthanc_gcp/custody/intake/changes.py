@@ -155,7 +155,7 @@ class Follower:
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._another_since: float | None = None
-        self._asked_wanted, self._wanted = float("-inf"), False
+        self._asked_of, self._asked_at, self._wanted = "", float("-inf"), False
         self._others: set[str] = set()
         self._swept = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
@@ -273,10 +273,10 @@ class Follower:
 
     def _is_wanted(self, source: str) -> bool:
         """Whether an Orthanc that has the files of an index waits to have it followed."""
-        if 0 <= self._clock.now() - self._asked_wanted < RECOGNIZE_EVERY:
-            return self._wanted
-        self._asked_wanted = self._clock.now()
-        self._wanted = self._ledger.indexes.is_wanted(source, WANTED_FOR)
+        now = self._clock.now()
+        if source != self._asked_of or not 0 <= now - self._asked_at < RECOGNIZE_EVERY:
+            self._asked_of, self._asked_at = source, now
+            self._wanted = self._ledger.indexes.is_wanted(source, WANTED_FOR)
         return self._wanted
 
     def _is_another(self) -> bool:

@@ -87,14 +87,13 @@ def studies(
     found = page_of_studies(ledger, selection, _key(after), limit)
     of = transfers.c
     rows = _rows(ledger, of.study_instance_uid, {study.study_instance_uid for study in found})
-    following = _BETWEEN.join(map(str, found[-1])) if len(found) == limit else None
     stores = {one.id: one for one in ledger.destinations.all()}
     shown = [
         StudyStatus(**_status(study[0], stores[study.destination_id], rows[study]))
         for study in found
         if study in rows and study.destination_id in stores
     ]
-    return Page(tuple(shown), following)
+    return Page(tuple(shown), _following(found, limit))
 
 
 def series(
@@ -132,8 +131,12 @@ def series(
         for uid, destination in found
         if (uid, destination) in rows and destination in stores
     ]
-    following = _BETWEEN.join(map(str, found[-1])) if len(found) == limit else None
-    return Page(tuple(shown), following)
+    return Page(tuple(shown), _following(found, limit))
+
+
+def _following(found: Sequence[tuple[str, int]], limit: int) -> str | None:
+    """What :func:`_key` reads, of the last on a page; None where that is the last page."""
+    return _BETWEEN.join(map(str, found[-1])) if len(found) == limit else None
 
 
 def _key(after: str) -> DestinationStudy | None:
