@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from orthanc_gcp.emulator.server import Emulator, Options
 from tests.support.orthanc_life import OrthancLife
+from tests.support.simulated_orthanc import Index, SimulatedOrthanc
+from tests.support.simulated_worker import SimulatedWorker
 
 LIVES, STEPS = 10, 40
 
@@ -79,6 +81,58 @@ def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None
         life.kill(at=0, passing=passing, anew=False)
         life.clock.time += 5
         life.restore(at=0, chosen=0, then=0)
+    finally:
+        life.teardown()
+
+
+@pytest.mark.parametrize("ended", ["before", "after"])
+@pytest.mark.parametrize("restored", [True, False])
+def test_another_index_and_another_name_while_no_worker_outside_runs(
+    ended: str, restored: bool
+) -> None:
+    """Nothing is left of the former index: only where Orthanc is asked says what it is."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.back_up(at=0)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        if ended == "before":
+            life.kill(at=0, passing=0, anew=False)
+        if restored:
+            life.restore(at=0, chosen=0, then=0)
+        else:
+            life.empty_volume(at=0, then=0)
+            life.aside[0] = None  # it stays away
+        life.receive_a_series(at=0, study=1, count=3, then=0)
+        life.clock.time += 5
+        if ended == "after":
+            life.kill(at=0, passing=0, anew=False)
+        life.rename(at=0, name="practice")
+        life.start_worker(at=0, another_name=True)
+    finally:
+        life.teardown()
+
+
+def test_what_an_orthanc_elsewhere_had_before_is_not_sent() -> None:
+    """Its first worker, outside as well, is asked for nothing of before, whatever others have."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        life.wait(seconds=700, then=4)
+        elsewhere = SimulatedOrthanc(Index(life.clock, life.chance), "elsewhere")
+        life.orthancs.append(elsewhere)
+        life.aside.append(None)
+        elsewhere.start()
+        life.receive_a_series(at=1, study=0, count=2, then=0)
+        life.clock.time += 5
+        worker = SimulatedWorker(life.town, elsewhere, "worker-1", life.rules, None)
+        life.workers.append(worker)
+        for _ in range(4):
+            worker.work()
+        assert worker.follower.source == "elsewhere/ORTHANC"
+        assert {row.source for row in life.rows()} == {"hospital/ORTHANC"}
+        elsewhere.index.delete(elsewhere.index.of_level("Patient")[0].identifier)
     finally:
         life.teardown()
 

@@ -105,6 +105,7 @@ def begin(
     known: Sequence[Cursor],
     *,
     was_down: bool,
+    address: str = "",
 ) -> Cursor | None:
     """Begin to follow an index that the ledger does not know; None when it may by now.
 
@@ -116,10 +117,12 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last read or seen,
-        whichever was before, and one that may be another, of which nothing was read, from where
-        that one is. Whatever it says, one that may be another, all of which was deleted, is
-        followed from when that was read or seen.
+        has come into the place of another, by name or by address, is followed from when that one
+        was last read or seen, whichever was before, and one that may be another, of which nothing
+        was read, from where that one is. Whatever it says, one that may be another, all of which
+        was deleted, is followed from when that was read or seen.
+    address
+        Where the Orthanc is asked; empty where that does not tell it from others.
 
     Raises
     ------
@@ -130,7 +133,8 @@ def begin(
     """
     for one in known:
         match = compare(ledger, orthanc, one, one.name)
-        was_there = match is Match.EMPTIED or (was_down and one.name == name)
+        in_place = one.name == name or (address and one.address == address)
+        was_there = match is Match.EMPTIED or (was_down and in_place)
         if was_there and one.seen_at is not None:
             since = min(since, one.seen_at, _read_until(one))
         elif was_down and match is Match.UNREAD:
@@ -138,7 +142,7 @@ def begin(
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
-    begun = ledger.indexes.begin(name, place, since, marks, known)
+    begun = ledger.indexes.begin(name, place, since, marks, known, address)
     if begun is not None:
         _log.warning(
             "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
