@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.emulator.server import Emulator, Options
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc_life import OrthancLife
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
-from tests.support.simulated_worker import SimulatedWorker
+from tests.support.simulated_worker import ACCOUNT, SimulatedWorker
 
 LIVES, STEPS = 10, 40
 
@@ -109,6 +113,32 @@ def test_another_index_and_another_name_while_no_worker_outside_runs(
             life.kill(at=0, passing=0, anew=False)
         life.rename(at=0, name="practice")
         life.start_worker(at=0, another_name=True)
+    finally:
+        life.teardown()
+
+
+@pytest.mark.parametrize("name", ["hospital", "practice"])
+def test_a_command_leaves_it_to_a_worker_since_when_another_index_is_followed(name: str) -> None:
+    """Who sends one of its instances, while no worker runs, knows nothing of the others."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        life.kill(at=0, passing=0, anew=False)
+        life.empty_volume(at=0, then=0)
+        life.aside[0] = None  # it stays away
+        life.receive_a_series(at=0, study=0, count=3, then=0)
+        life.clock.time += 5
+        life.rename(at=0, name=name)
+        (orthanc,) = life.orthancs
+        source = OrthancSource(OrthancRest(orthanc.url), orthanc.storage)
+        one = orthanc.index.of_level("Instance")[0].identifier
+        ledger = life.workers[0].ledger
+        with pytest.raises(OrthancError, match="start a worker first"):
+            send_on_demand(ledger, source, ACCOUNT, [one])
+        life.start_worker(at=0, another_name=False)
+        life.work(at=0, count=4)
+        assert send_on_demand(ledger, source, ACCOUNT, [one]) <= 1
     finally:
         life.teardown()
 

@@ -133,8 +133,7 @@ def begin(
     """
     for one in known:
         match = compare(ledger, orthanc, one, one.name)
-        in_place = one.name == name or (address and one.address == address)
-        was_there = match is Match.EMPTIED or (was_down and in_place)
+        was_there = match is Match.EMPTIED or (was_down and _had_its_place(one, name, address))
         if was_there and one.seen_at is not None:
             since = min(since, one.seen_at, _read_until(one))
         elif was_down and match is Match.UNREAD:
@@ -160,7 +159,8 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     Raises
     ------
     OrthancError
-        Orthanc cannot be read from just now, or its index is an earlier state of what it was.
+        Orthanc cannot be read from just now, or its index is an earlier state of what it was, or
+        one in the place of another: a worker finds out since when that is to be followed.
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
@@ -172,6 +172,8 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
+        if any(_had_its_place(one, name, orthanc.url) for one in known):
+            raise OrthancError("its index is in the place of another: start a worker first")
         begun = begin(ledger, orthanc, name, ledger.now(), known, was_down=False)
         if begun is not None:
             return begun.source
@@ -213,6 +215,11 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
     if found is not None or same:
         return Match.RESTORED if contradicted else Match.CLEARED
     return _by_name(ledger, cursor, name, contradicted)
+
+
+def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
+    """Whether an index was of an Orthanc of this name, or at this address."""
+    return cursor.name == name or (bool(address) and cursor.address == address)
 
 
 def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> Match:
