@@ -186,6 +186,26 @@ def test_an_empty_orthanc_with_the_name_of_another() -> None:
         life.teardown()
 
 
+@pytest.mark.parametrize("how", ["late", "cleared"])
+def test_two_of_one_name_of_which_one_has_no_changes(how: str) -> None:
+    """What the other has is not taken for one index with it while the first is away."""
+    life = OrthancLife()
+    try:
+        begin(life, two=True, of_one_name=True)
+        if how == "late":
+            life.another_writer_receives(at=0, instance=2, version=1)
+        else:
+            life.receive(at=0, patient=0, study=0, series=1, instance=2, version=1, then=0)
+            life.clear_changes(at=0, then=0)
+        life.receive(at=1, patient=0, study=0, series=0, instance=1, version=0, then=2)
+        life.wait(seconds=1, then=4)
+        life.stop_orthanc(at=0)
+        life.clear_changes(at=0, then=2)
+        life.empty_volume(at=1, then=1)
+    finally:
+        life.teardown()
+
+
 def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
     life = OrthancLife()
     try:
@@ -198,14 +218,16 @@ def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
         life.teardown()
 
 
-def begin(life: OrthancLife, *, two: bool = False, outside: bool = False) -> None:
+def begin(
+    life: OrthancLife, *, two: bool = False, outside: bool = False, of_one_name: bool = False
+) -> None:
     """One Orthanc, or two, whose plugins have started a worker."""
     life.begin(
         replaces=False,
         verify="Search",
         two=two,
         outside=outside,
-        of_one_name=False,
+        of_one_name=of_one_name,
         level="Instance",
     )
 

@@ -153,10 +153,10 @@ class Indexes:
                     found[name] = (file, received)
         return found
 
-    def has_rows(self, source: str) -> bool:
-        """Whether anything of an index was ever to be sent."""
+    def has_rows(self, source: str, *, read: bool = False) -> bool:
+        """Whether anything of an index was ever to be sent, or to be sent as a change said so."""
         with reading(self._engine) as connection:
-            return _has_rows(connection, source)
+            return _has_rows(connection, source, read=read)
 
 
 def write_cursor(connection: sql.Connection, cursor: Cursor, now: float) -> None:
@@ -216,8 +216,10 @@ def _all(connection: sql.Connection) -> list[Cursor]:
     return [_cursor(row) for row in connection.execute(query)]
 
 
-def _has_rows(connection: sql.Connection, source: str) -> bool:
+def _has_rows(connection: sql.Connection, source: str, *, read: bool = False) -> bool:
     query = sql.select(transfers.c.id).where(transfers.c.source == source).limit(1)
+    if read:
+        query = query.where(transfers.c.change_seq > 0)
     return connection.scalar(query) is not None
 
 

@@ -21,6 +21,7 @@ from orthanc_gcp.custody.intake.identity import (
     Match,
     begin,
     compare,
+    has_anything,
     mark_of,
     recognize,
 )
@@ -297,7 +298,7 @@ class Follower:
         What is in it that worker would have read by now, if it were the same.
         """
         now = self._clock.now()
-        if not self._orthanc.newest_changes() and not next(self._orthanc.instances(), []):
+        if not has_anything(self._orthanc):
             self._another_since = None
         elif self._another_since is None:
             self._another_since = now

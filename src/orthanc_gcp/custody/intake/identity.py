@@ -19,7 +19,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark
 from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
 
-__all__ = ["Match", "begin", "compare", "mark_of", "recognize", "source_of"]
+__all__ = ["Match", "begin", "compare", "has_anything", "mark_of", "recognize", "source_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
         return Match.WHOLE if found is cursor.marks[0] else Match.PARTIAL
     if found is not None or same:
         return Match.RESTORED if contradicted else Match.CLEARED
-    return _by_name(ledger, cursor, name, contradicted)
+    return _by_name(ledger, orthanc, cursor, name, contradicted)
 
 
 def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
@@ -222,12 +222,30 @@ def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
     return cursor.name == name or (bool(address) and cursor.address == address)
 
 
-def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> Match:
+def _by_name(
+    ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str, contradicted: bool
+) -> Match:
     """Where Orthanc has nothing of what was read: its name, and the numbers of its changes."""
     unread = not cursor.marks and not ledger.indexes.has_rows(cursor.source)
     if cursor.name != name or (contradicted and not unread):
         return Match.NONE
-    return Match.UNREAD if unread else Match.EMPTIED
+    if unread:
+        return Match.UNREAD
+    # An index is taken for one of which no change was ever read only while nothing is in it: the
+    # changes of the one, with the files of the other, would make both the same from then on.
+    known_by_files = not (cursor.marks or ledger.indexes.has_rows(cursor.source, read=True))
+    return Match.NONE if known_by_files and has_anything(orthanc) else Match.EMPTIED
+
+
+def has_anything(orthanc: OrthancSource) -> bool:
+    """Whether an index has anything to be recognized by.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    """
+    return bool(orthanc.newest_changes() or next(orthanc.instances(), []))
 
 
 def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:
