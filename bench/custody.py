@@ -185,8 +185,7 @@ class Scene:
             return figures if memory is None else {**figures, "sender": memory}
 
     def _timed(self, contender: Contender, stage: Stage, load: Load) -> Figures:
-        stage.orthanc.start()
-        contender.start(stage.orthanc, stage.destination)
+        self._begin(contender, stage)
         with stage.clock():
             try:
                 contender.send(load.studies)
@@ -197,12 +196,18 @@ class Scene:
         stage.check(load.total)
         return {"seconds": stage.seconds}
 
+    @staticmethod
+    def _begin(contender: Contender, stage: Stage) -> None:
+        stage.orthanc.start()
+        contender.start(stage.orthanc, stage.destination)
+        if isinstance(contender, CustodyWorker):
+            contender.wait_until_quiet()
+
     def live(self, subject: str) -> Figures:
         """Studies come one after the other; each is told to the contender when it is complete."""
         contender = self._contender(subject, None)
         with self._stage(contender, None) as stage:
-            stage.orthanc.start()
-            contender.start(stage.orthanc, stage.destination)
+            self._begin(contender, stage)
             contender.wait_until_confirmed(0)
             times = list(self._arrivals(contender, stage))
             stage.check(self._workload.total)

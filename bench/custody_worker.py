@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contenders import PATIENCE, Destination, Studies, TransferError
-from bench.machine import cpu_seconds, descendants, peak_memory_mb
+from bench.machine import cpu_seconds, descendants, peak_memory_mb, wait_until_quiet
 from orthanc_gcp.ledger.database import FILE_NAME
 from orthanc_gcp.plugin import script
 from tests.support.keys import STORE
@@ -23,6 +23,8 @@ __all__ = ["CustodyWorker"]
 ACCOUNT = "dicom"
 POLL = 0.1  # the worker counts, the more the more often it is asked
 SILENCE = 60.0  # until the account must have been told of
+QUIET, QUIET_FOR = 0.2, 0.7
+"""The share of a core, and for how many seconds: an answer of the slowest network takes less."""
 _OK = 200
 
 
@@ -81,6 +83,16 @@ class CustodyWorker:
         """Orthanc has started the worker; wait until it answers."""
         self._orthanc = orthanc
         self.wait_until_confirmed(0)
+
+    def wait_until_quiet(self) -> None:
+        """Wait until it has compared what Orthanc had, and has a token, as peers are given theirs.
+
+        Raises
+        ------
+        TimeoutError
+            It does not come to rest.
+        """
+        wait_until_quiet(self._processor_time, QUIET, QUIET_FOR, SILENCE)
 
     def send(self, studies: Studies) -> None:
         """Ask for all studies at once; what arrives live it has seen itself."""

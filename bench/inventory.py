@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from bench.custody import PAUSE
 from bench.custody_rows import LIVE
 from bench.custody_worker import ACCOUNT, CustodyWorker
 from bench.frame import Figure, Figures, Goal, Measurement, Round
-from bench.machine import cpu_seconds, peak_memory_mb
+from bench.machine import cpu_seconds, peak_memory_mb, wait_until_quiet
 from bench.workload import Load, Workload, instances, prepare, upload
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration.options import SendRule
@@ -136,7 +137,7 @@ class _Scene:
             orthanc = stack.enter_context(self._orthanc(configuration, known=True))
             contender.start(orthanc, Destination(emulator.url, "", key))
             if not is_compared:
-                _wait_until_quiet(orthanc.pid)
+                wait_until_quiet(partial(cpu_seconds, orthanc.pid), QUIET, QUIET_FOR, QUIET_WITHIN)
             times = list(self._times(orthanc))
             contender.wait_until_confirmed(self.held.total + self._arriving.total)
             memory = contender.peak_memory()
@@ -295,20 +296,3 @@ def _confirmed_after(connection: sqlite3.Connection, row: int) -> int:
     query = "SELECT count(*) FROM gcp_transfers WHERE id > ? AND state = 'confirmed'"
     (count,) = connection.execute(query, (row,)).fetchone()
     return int(count)
-
-
-def _wait_until_quiet(pid: int) -> None:
-    """Until a process has next to nothing to do.
-
-    Raises
-    ------
-    TimeoutError
-        It does not come to rest.
-    """
-    deadline = time.monotonic() + QUIET_WITHIN
-    while time.monotonic() < deadline:
-        before = cpu_seconds(pid)
-        time.sleep(QUIET_FOR)
-        if cpu_seconds(pid) - before < QUIET * QUIET_FOR:
-            return
-    raise TimeoutError("Orthanc does not come to rest")

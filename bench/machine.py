@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ __all__ = [
     "read",
     "terminate_at",
     "thread_count",
+    "wait_until_quiet",
 ]
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +53,32 @@ def cpu_seconds(pid: int) -> float:
 def read(pid: int) -> Reading:
     """Read the counters now."""
     return Reading(time.monotonic(), cpu_seconds(pid), _voluntary_switches(pid))
+
+
+def wait_until_quiet(
+    processor_time: Callable[[], float], share: float, seconds: float, within: float
+) -> None:
+    """Until next to nothing is done.
+
+    Parameters
+    ----------
+    processor_time
+        Seconds so far.
+    share
+        Less of a core than this is next to nothing, for so many seconds.
+
+    Raises
+    ------
+    TimeoutError
+        It does not come to rest in time.
+    """
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        before = processor_time()
+        time.sleep(seconds)
+        if processor_time() - before < share * seconds:
+            return
+    raise TimeoutError(f"it does not come to rest within {within:g} s")
 
 
 def rates(before: Reading, after: Reading) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -167,26 +168,30 @@ def test_a_database_that_is_away_is_told_from_a_wrong_question(engine, tmp_path)
     assert not is_away(wrong.value)
 
 
-def test_threads_that_write_into_a_file_take_turns_and_hold_no_connection(tmp_path):
+def test_threads_that_write_into_a_file_take_turns_on_one_connection(tmp_path):
     engine = database.connect(f"sqlite:///{tmp_path}/ledger")
-    order = []
+    order, connections = [], set()
 
     def write(number):
         with database.writing(engine) as connection:
             order.append(number)
-            connection.exec_driver_sql("SELECT 1")
+            connections.add(connection.connection.dbapi_connection)
 
-    with database.writing(engine):
+    with database.writing(engine) as connection:
+        connections.add(connection.connection.dbapi_connection)
         threads = [threading.Thread(target=write, args=(number,)) for number in range(5)]
         for thread in threads:
             thread.start()
         time.sleep(0.05)
-        assert engine.pool.checkedout() == 1
         assert order == []
     for thread in threads:
         thread.join(10)
     assert sorted(order) == list(range(5))
+    assert len(connections) == 1
     engine.dispose()
+    (closed,) = connections
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        closed.execute("SELECT 1")
 
 
 def test_a_turn_that_does_not_end_is_left_to_sqlite(tmp_path, monkeypatch):

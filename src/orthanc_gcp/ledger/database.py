@@ -46,7 +46,34 @@ FILE_NAME = "orthanc-gcp.sqlite"
 _SECRETS = ("password", "sslpassword")
 _BUSY_SECONDS, _LOCKED_SECONDS = 30, 10
 _CONNECTIONS = 24
-_TURNS: WeakKeyDictionary[sql.Engine, threading.Lock] = WeakKeyDictionary()
+_WRITERS: WeakKeyDictionary[sql.Engine, _Writer] = WeakKeyDictionary()
+
+
+class _Writer:
+    """Who writes into a file of SQLite: one thread of this process after the other.
+
+    SQLite lets who finds its lock taken sleep for longer and longer (sqlite3_busy_timeout); here
+    the next one goes on at once, and those who wait hold no connection. Other processes, and who
+    has waited for too long here, are left to SQLite.
+
+    All have the same connection: SQLite drops what a connection has read of the file once another
+    one has written.
+    """
+
+    def __init__(self, engine: sql.Engine) -> None:
+        self._lock, self._engine = threading.Lock(), _sqlite_engine(engine.url, 1)
+        event.listen(engine, "engine_disposed", lambda _: self._engine.dispose())
+
+    @contextmanager
+    def connection(self) -> Iterator[sql.Connection]:
+        """The connection, for as long as it is this thread's turn."""
+        mine = self._lock.acquire(timeout=_BUSY_SECONDS)
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        finally:
+            if mine:
+                self._lock.release()
 
 
 def url_for(settings: Settings) -> str:
@@ -145,28 +172,11 @@ def writing(engine: sql.Engine) -> Iterator[sql.Connection]:
             yield connection
             connection.commit()
         return
-    with _turn(engine), engine.connect() as connection:
+    with _WRITERS[engine].connection() as connection:
         # Otherwise SQLite would begin at the first write, after what was read before it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
         connection.commit()
-
-
-@contextmanager
-def _turn(engine: sql.Engine) -> Iterator[None]:
-    """The turn of one thread of this process to write into a file.
-
-    SQLite lets who finds its lock taken sleep for longer and longer (sqlite3_busy_timeout); here
-    the next one goes on at once, and those who wait hold no connection. Other processes, and who
-    has waited for too long here, are left to SQLite.
-    """
-    lock = _TURNS.setdefault(engine, threading.Lock())
-    mine = lock.acquire(timeout=_BUSY_SECONDS)
-    try:
-        yield
-    finally:
-        if mine:
-            lock.release()
 
 
 @contextmanager
@@ -263,16 +273,8 @@ def upsert(dialect: str, table: sql.Table) -> Any:
 def connect(url: str) -> sql.Engine:
     """An engine for all threads of this process; no connection is made yet."""
     if url.startswith("sqlite"):
-        # SQLite writers take turns: one that waits for a connection waits for the lock anyway.
-        engine = sql.create_engine(
-            url,
-            hide_parameters=True,
-            pool_size=_CONNECTIONS,
-            # Each has a cache of its own: those that are not needed are to stay empty.
-            pool_use_lifo=True,
-            connect_args={"timeout": _BUSY_SECONDS},
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
+        engine = _sqlite_engine(url, _CONNECTIONS)
+        _WRITERS[engine] = _Writer(engine)
         return engine
     engine = sql.create_engine(
         url,
@@ -293,6 +295,19 @@ def connect(url: str) -> sql.Engine:
     )
     event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "handle_error", _hide_secrets)
+    return engine
+
+
+def _sqlite_engine(url: str | sql.URL, connections: int) -> sql.Engine:
+    engine = sql.create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=connections,
+        # Each has a cache of its own: those that are not needed are to stay empty.
+        pool_use_lifo=True,
+        connect_args={"timeout": _BUSY_SECONDS},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 
@@ -332,6 +347,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA journal_size_limit=67108864")
+    # What is written again and again is copied into the file once for all.
+    connection.execute("PRAGMA wal_autocheckpoint=4000")
     # The upper levels of the indexes of a million instances; SQLite's own 2 MB are too few.
     connection.execute("PRAGMA cache_size=-16384")
 

@@ -76,6 +76,7 @@ class OrthancRest:
     ) -> None:
         there = _address(url)
         self.url = there.bare.rstrip("/")
+        self._there = urllib3.util.parse_url(self.url)
         self._headers = {"Accept-Encoding": "identity"}
         if there.user is not None:
             self._headers["Authorization"] = basic_authorization(there.user, there.password)
@@ -182,14 +183,14 @@ class OrthancRest:
 
     def _head(self, method: str, path: str, **headers: str) -> bytes:
         """A request up to its body, for a pipeline."""
-        there = urllib3.util.parse_url(self.url)
+        there = self._there
         every = {"Host": there.netloc or "", **self._headers, **headers}
         lines = [" HTTP/1.1", *map(": ".join, every.items()), "", ""]
         first, rest = f"{method} {(there.path or '').rstrip('/')}", "\r\n".join(lines)
         return f"{first}{quote(path)}{rest}".encode("latin-1")
 
     def _connection(self) -> HTTPConnection:
-        there = urllib3.util.parse_url(self.url)
+        there = self._there
         host = (there.host or "").strip("[]")
         if there.scheme == "https":
             return BoundedTlsConnection(host, there.port, timeout=self._timeout, **self._trusted)

@@ -377,12 +377,23 @@ def test_what_is_due_and_what_was_sent_take_turns(threads, gate):
     assert {"u", "v"} < {series for _, found in gate.read[:5] for series in found}
 
 
-def test_threads_that_have_nothing_to_read_back_end(threads, gate):
+def test_threads_that_have_nothing_to_read_back_for_a_while_end(threads, gate, monkeypatch):
+    def readers():
+        return {one.ident for one in threading.enumerate() if "gcp-read" in one.name}
+
     gate.open.set()
     for number in range(3):
         threads.send(A, f"{number}", [f"{number}.{one}" for one in range(9)])
         assert threads.rest(10)
-    wait_until(lambda: not [one for one in threading.enumerate() if "gcp-read" in one.name])
+    kept = readers()
+    threads.read_back(A)
+    assert kept and readers() == kept
+    monkeypatch.setattr(module, "KEPT_FOR", 0.0)
+    threads.read_back(A)
+    wait_until(lambda: not readers())
+    threads.send(A, "again", ["1"])
+    assert threads.rest(10)
+    assert gate.read[-1] == (A, ["1"])
 
 
 def test_a_worker_that_stops_asks_for_nothing_more(threads, gate, caplog):

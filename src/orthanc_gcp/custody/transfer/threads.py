@@ -41,6 +41,8 @@ LENT_AGAIN_AFTER = 0.3
 """Seconds for which none is lent after one was missing."""
 MOMENT = 0.1
 """Seconds of reading back that are not divided among threads."""
+KEPT_FOR = 3.0
+"""Seconds after which threads that have nothing to read back end."""
 
 
 @dataclass
@@ -63,6 +65,8 @@ class _Reading:
         Until then no connection is lent, by the monotonic clock.
     pool
         Their threads; None while nothing is read back: none of them is there then.
+    idle_since
+        When the last of them had nothing to do any more, by the monotonic clock.
     """
 
     sent: dict[Series, None] = field(default_factory=dict)
@@ -73,6 +77,7 @@ class _Reading:
     seconds_each: float = SECONDS_EACH
     lent_again_at: float = float("-inf")
     pool: Executor | None = None
+    idle_since: float = 0.0
 
     def next(self) -> list[Series]:
         """What one thread reads back next.
@@ -91,6 +96,13 @@ class _Reading:
             del waiting[one]
         self.asked.update(series)
         return series
+
+    def end_idle(self) -> None:
+        """Let its threads end where they have had nothing to do for a while."""
+        is_idle = not self.threads and monotonic() - self.idle_since > KEPT_FOR
+        if self.pool is not None and is_idle:
+            self.pool.shutdown(wait=False)
+            self.pool = None
 
     def wanted(self, allowed: int, least: int) -> int:
         """How many threads more have something to do for a moment, or at least so many."""
@@ -192,6 +204,7 @@ class TransferThreads:
                 if one not in reading.asked:
                     reading.due[one] = None
                     reading.sent.pop(one, None)
+            reading.end_idle()
         self._start_reading(account)
 
     def rest(self, seconds: float) -> bool:
@@ -287,9 +300,7 @@ class TransferThreads:
                 reading.threads -= 1
                 if series:  # otherwise whoever asks for what waits goes on with it
                     self._start_reading(account, least=1)
-                if not reading.threads and reading.pool is not None:
-                    reading.pool.shutdown(wait=False)
-                    reading.pool = None
+                reading.idle_since = monotonic()
             if gives_way:
                 self._on_free()
 
