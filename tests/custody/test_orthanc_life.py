@@ -14,8 +14,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.emulator.server import Emulator, Options
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc_life import OrthancLife
+from tests.support.simulated_orthanc import Index, SimulatedOrthanc
+from tests.support.simulated_worker import ACCOUNT, SimulatedWorker
 
 LIVES, STEPS = 10, 40
 
@@ -83,6 +89,84 @@ def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None
         life.teardown()
 
 
+@pytest.mark.parametrize("ended", ["before", "after"])
+@pytest.mark.parametrize("restored", [True, False])
+def test_another_index_and_another_name_while_no_worker_outside_runs(
+    ended: str, restored: bool
+) -> None:
+    """Nothing is left of the former index: only where Orthanc is asked says what it is."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.back_up(at=0)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        if ended == "before":
+            life.kill(at=0, passing=0, anew=False)
+        if restored:
+            life.restore(at=0, chosen=0, then=0)
+        else:
+            life.empty_volume(at=0, then=0)
+            life.aside[0] = None  # it stays away
+        life.receive_a_series(at=0, study=1, count=3, then=0)
+        life.clock.time += 5
+        if ended == "after":
+            life.kill(at=0, passing=0, anew=False)
+        life.rename(at=0, name="practice")
+        life.start_worker(at=0, another_name=True)
+    finally:
+        life.teardown()
+
+
+@pytest.mark.parametrize("name", ["hospital", "practice"])
+def test_a_command_leaves_it_to_a_worker_since_when_another_index_is_followed(name: str) -> None:
+    """Who sends one of its instances, while no worker runs, knows nothing of the others."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        life.kill(at=0, passing=0, anew=False)
+        life.empty_volume(at=0, then=0)
+        life.aside[0] = None  # it stays away
+        life.receive_a_series(at=0, study=0, count=3, then=0)
+        life.clock.time += 5
+        life.rename(at=0, name=name)
+        (orthanc,) = life.orthancs
+        source = OrthancSource(OrthancRest(orthanc.url), orthanc.storage)
+        one = orthanc.index.of_level("Instance")[0].identifier
+        ledger = life.workers[0].ledger
+        with pytest.raises(OrthancError, match="start a worker first"):
+            send_on_demand(ledger, source, ACCOUNT, [one])
+        life.start_worker(at=0, another_name=False)
+        life.work(at=0, count=4)
+        assert send_on_demand(ledger, source, ACCOUNT, [one]) <= 1
+    finally:
+        life.teardown()
+
+
+def test_what_an_orthanc_elsewhere_had_before_is_not_sent() -> None:
+    """Its first worker, outside as well, is asked for nothing of before, whatever others have."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        life.wait(seconds=700, then=4)
+        elsewhere = SimulatedOrthanc(Index(life.clock, life.chance), "elsewhere")
+        life.orthancs.append(elsewhere)
+        life.aside.append(None)
+        elsewhere.start()
+        life.receive_a_series(at=1, study=0, count=2, then=0)
+        life.clock.time += 5
+        worker = SimulatedWorker(life.town, elsewhere, "worker-1", life.rules, None)
+        life.workers.append(worker)
+        for _ in range(4):
+            worker.work()
+        assert worker.follower.source == "elsewhere/ORTHANC"
+        assert {row.source for row in life.rows()} == {"hospital/ORTHANC"}
+        elsewhere.index.delete(elsewhere.index.of_level("Patient")[0].identifier)
+    finally:
+        life.teardown()
+
+
 def test_an_empty_orthanc_with_the_name_of_another() -> None:
     """It has been taken for that one, which comes back under another name."""
     life = OrthancLife()
@@ -102,6 +186,26 @@ def test_an_empty_orthanc_with_the_name_of_another() -> None:
         life.teardown()
 
 
+@pytest.mark.parametrize("how", ["late", "cleared"])
+def test_two_of_one_name_of_which_one_has_no_changes(how: str) -> None:
+    """What the other has is not taken for one index with it while the first is away."""
+    life = OrthancLife()
+    try:
+        begin(life, two=True, of_one_name=True)
+        if how == "late":
+            life.another_writer_receives(at=0, instance=2, version=1)
+        else:
+            life.receive(at=0, patient=0, study=0, series=1, instance=2, version=1, then=0)
+            life.clear_changes(at=0, then=0)
+        life.receive(at=1, patient=0, study=0, series=0, instance=1, version=0, then=2)
+        life.wait(seconds=1, then=4)
+        life.stop_orthanc(at=0)
+        life.clear_changes(at=0, then=2)
+        life.empty_volume(at=1, then=1)
+    finally:
+        life.teardown()
+
+
 def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
     life = OrthancLife()
     try:
@@ -114,14 +218,16 @@ def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
         life.teardown()
 
 
-def begin(life: OrthancLife, *, two: bool = False, outside: bool = False) -> None:
+def begin(
+    life: OrthancLife, *, two: bool = False, outside: bool = False, of_one_name: bool = False
+) -> None:
     """One Orthanc, or two, whose plugins have started a worker."""
     life.begin(
         replaces=False,
         verify="Search",
         two=two,
         outside=outside,
-        of_one_name=False,
+        of_one_name=of_one_name,
         level="Instance",
     )
 

@@ -16,16 +16,16 @@ def mark(seq: int, name: str = "") -> Mark:
 
 def test_an_index_is_written_down_with_all_that_is_known_of_it(ledger, clock):
     assert ledger.indexes.get(ORTHANC) is None
-    begun = ledger.indexes.begin(ORTHANC, 7, 5.0, [mark(9)])
-    assert begun == Cursor(ORTHANC, 7, 5.0, ORTHANC, (mark(9),), (), clock.now)
+    begun = ledger.indexes.begin(ORTHANC, 7, 5.0, [mark(9)], address="here")
+    assert begun == Cursor(ORTHANC, 7, 5.0, ORTHANC, (mark(9),), (), clock.now, "here")
     cursor = replace(begun, seq=12, marks=(mark(12), mark(9)), missing=(Missing(10, 11, 6.5),))
     clock.now += 1
     ledger.arrivals.record([], cursor)
     assert ledger.indexes.all() == [replace(cursor, seen_at=clock.now)]
     clock.now += 1
-    renamed = ledger.indexes.seen(cursor, "renamed")
-    assert renamed == replace(cursor, name="renamed", seen_at=clock.now)
-    assert ledger.indexes.get(ORTHANC) == renamed
+    moved = ledger.indexes.seen(cursor, "renamed", "there")
+    assert moved == replace(cursor, name="renamed", seen_at=clock.now, address="there")
+    assert ledger.indexes.get(ORTHANC) == ledger.indexes.seen(moved, "renamed") == moved
 
 
 def test_two_of_one_name_are_called_differently(ledger):

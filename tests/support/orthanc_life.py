@@ -33,7 +33,6 @@ from orthanc_gcp.custody.verification import conflict
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.ledger import database
-from orthanc_gcp.ledger.indexes import Indexes
 from orthanc_gcp.ledger.schema import State, metadata, transfers
 from orthanc_gcp.transport.authorization import Authorization
 from tests.support.sent import changed
@@ -305,22 +304,10 @@ class OrthancLife(RuleBasedStateMachine):
     def rename(self, at: int, name: str) -> None:
         number = at % len(self.orthancs)
         taken = name in {one.name for one in self.orthancs}
-        known = self.aside[number] is None and self._is_known(number) and not taken
-        if known or not self.outside:
+        if not (self.outside and taken):
             self.orthancs[number].name = name
             self._note_names()
             self._restart(number)
-
-    def _is_known(self, number: int) -> bool:
-        """By more than its name, before a worker that nobody has said since when to follow."""
-        name = f"{self.orthancs[number].name}/ORTHANC"
-        engine = database.connect(self.town.database_url)
-        try:
-            return any(
-                one.marks for one in Indexes(engine, self.town.now).all() if one.name == name
-            )
-        finally:
-            engine.dispose()
 
     def _note_names(self) -> None:
         self.had_one_name |= len({one.name for one in self.orthancs}) < len(self.orthancs)
@@ -347,8 +334,7 @@ class OrthancLife(RuleBasedStateMachine):
     @rule(then=rounds, at=which)
     def empty_volume(self, at: int, then: int) -> None:
         number = at % len(self.orthancs)
-        known = not self.workers[number].ended and self._is_known(number)
-        if self.aside[number] is None and (known or not self.outside):
+        if self.aside[number] is None:
             self.aside[number] = self.orthancs[number].index
             self._restart(number, Index(self.clock, self.chance))
         self._go_on(then)

@@ -266,6 +266,7 @@ class SimulatedWorker:
             lambda: None,
             self.ledger.now() if since is None else since,
             was_down=since is None,
+            address=orthanc.url if since is None else "",
             follows=self._follows,
             on_read=orthanc.note_read,
             protection=protection,

@@ -38,6 +38,21 @@ def test_nothing_happens_before_it_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("url", "since", "address"),
+    [
+        ("http://me:hush@pacs:8042/", None, "http://pacs:8042"),
+        ("http://me:hush@localhost:8042/", None, "http://localhost:8042 of w"),
+        ("http://pacs:8042/", 5.0, ""),
+    ],
+)
+def test_where_orthanc_is_asked_tells_it_from_others(tmp_path, url, since, address):
+    """Not for a worker that Orthanc has started: its folder says since when it is followed."""
+    settings = read(tmp_path, Database=f"sqlite:///{tmp_path}/ledger.sqlite")
+    worker = assemble(settings, OrthancRest(url), "w", since)
+    assert worker._parts.follower._address == address
+
+
 def test_a_database_that_cannot_be_meant_keeps_it_from_starting(tmp_path):
     settings = read(tmp_path, Database="mysql://me:hush@host/db")
     with pytest.raises(ConfigurationError) as refused:

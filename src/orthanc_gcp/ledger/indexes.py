@@ -58,6 +58,7 @@ class Indexes:
         since: float,
         marks: Sequence[Mark] = (),
         known: Collection[Cursor] = (),
+        address: str = "",
     ) -> Cursor | None:
         """Begin to follow an index after a change; ``since`` is that place in UTC seconds.
 
@@ -68,6 +69,8 @@ class Indexes:
         known
             The indexes that this one was compared with. None is begun, and None returned, when
             there is more of them by now to compare with: it may be the same.
+        address
+            Where its Orthanc is asked; empty of one that has started its worker.
         """
         with self._alone() as connection:
             there = {cursor.source for cursor in _all(connection)}
@@ -76,7 +79,7 @@ class Indexes:
             source = name
             while source in there or _has_rows(connection, source):
                 source = f"{name}#{secrets.token_hex(4)}"
-            cursor = Cursor(source, seq, since, name, tuple(marks), seen_at=self._now())
+            cursor = Cursor(source, seq, since, name, tuple(marks), (), self._now(), address)
             connection.execute(change_cursors.insert().values(_values(cursor)))
         return cursor
 
@@ -116,13 +119,17 @@ class Indexes:
                 connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
             yield connection
 
-    def seen(self, cursor: Cursor, name: str) -> Cursor:
-        """An Orthanc of this name has the index now."""
-        now = self._now()
-        mine = change_cursors.c.source == cursor.source
+    def seen(self, cursor: Cursor, name: str, address: str = "") -> Cursor:
+        """An Orthanc of this name has the index now, and is asked for it at this address, if any.
+
+        One that has started its worker may have others elsewhere, whose address stays.
+        """
+        now, address = self._now(), address or cursor.address
+        seen = replace(cursor, name=name, seen_at=now, address=address)
+        update = change_cursors.update().where(change_cursors.c.source == cursor.source)
         with writing(self._engine) as connection:
-            connection.execute(change_cursors.update().where(mine).values(name=name, seen_at=now))
-        return replace(cursor, name=name, seen_at=now)
+            connection.execute(update.values(name=name, seen_at=now, address=address))
+        return seen
 
     def want(self, source: str) -> None:
         """A worker whose Orthanc has the files of an index cannot follow it, as another does."""
@@ -146,10 +153,10 @@ class Indexes:
                     found[name] = (file, received)
         return found
 
-    def has_rows(self, source: str) -> bool:
-        """Whether anything of an index was ever to be sent."""
+    def has_rows(self, source: str, *, read: bool = False) -> bool:
+        """Whether anything of an index was ever to be sent, or to be sent as a change said so."""
         with reading(self._engine) as connection:
-            return _has_rows(connection, source)
+            return _has_rows(connection, source, read=read)
 
 
 def write_cursor(connection: sql.Connection, cursor: Cursor, now: float) -> None:
@@ -209,8 +216,10 @@ def _all(connection: sql.Connection) -> list[Cursor]:
     return [_cursor(row) for row in connection.execute(query)]
 
 
-def _has_rows(connection: sql.Connection, source: str) -> bool:
+def _has_rows(connection: sql.Connection, source: str, *, read: bool = False) -> bool:
     query = sql.select(transfers.c.id).where(transfers.c.source == source).limit(1)
+    if read:
+        query = query.where(transfers.c.change_seq > 0)
     return connection.scalar(query) is not None
 
 
@@ -227,7 +236,8 @@ def _cursor(row: sql.Row[Any]) -> Cursor:
     marks = tuple(Mark(*entry) for entry in _entries(row.marks, (int, str, str, str)))
     missing = tuple(Missing(*entry) for entry in _entries(row.missing, (int, int, float)))
     name = row.source if row.name is None else row.name
-    return Cursor(row.source, row.seq, row.since, name, marks, missing, row.seen_at)
+    address = row.address or ""
+    return Cursor(row.source, row.seq, row.since, name, marks, missing, row.seen_at, address)
 
 
 def _entries(value: Any, types: Sequence[type]) -> list[list[Any]]:

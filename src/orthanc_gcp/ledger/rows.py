@@ -183,6 +183,8 @@ class Cursor:
         Changes that may become visible yet.
     seen_at
         When an Orthanc last had the index; None of a release that did not write it down.
+    address
+        Where a worker that Orthanc has not started last asked for the index; empty if none did.
     """
 
     source: str
@@ -192,6 +194,7 @@ class Cursor:
     marks: tuple[Mark, ...] = ()
     missing: tuple[Missing, ...] = ()
     seen_at: float | None = None
+    address: str = ""
 
 
 COLUMNS = [transfers.c[field.name] for field in fields(Transfer)]

@@ -93,10 +93,13 @@ class OrthancSource:
         What Orthanc knows of the bytes that it received.
     recycling
         What it deletes by itself, and who is kept from that.
+    url
+        Where it is asked, without user and password.
     """
 
     def __init__(self, orthanc: OrthancRest, storage: Path) -> None:
         self._orthanc, self._storage, self._folder = orthanc, storage, str(storage)
+        self.url = orthanc.url
         self.checksums, self.recycling = Checksums(orthanc), Recycling(orthanc)
         self._described, self._listed = PageSize(MOST_DESCRIBED), PageSize(MOST_LISTED)
         self._changes, self._studies = PageSize(MOST_CHANGES), PageSize(_STUDIES, 2 * _OVERLAP)

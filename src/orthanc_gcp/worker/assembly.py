@@ -11,6 +11,7 @@ from pathlib import Path
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, BackfillOptions, Settings
+from orthanc_gcp.configuration.addresses import is_loopback
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.destinations.rate_limit import (
@@ -152,6 +153,7 @@ def assemble(
         work.set,
         began,
         was_down=since is None,
+        address=_whereabouts(orthanc.url, name) if since is None else "",
         compare_every=settings.section.compare_every_seconds,
         follows=registry.follows,
         on_recognized=recognized,
@@ -304,6 +306,11 @@ def _protection(
         up_to_percent=settings.section.protect_up_to_percent,
         configured=limits,
     )
+
+
+def _whereabouts(url: str, worker: str) -> str:
+    """The address of Orthanc as it tells it from all others: each machine has its own loopback."""
+    return f"{url} of {worker}" if is_loopback(url) else url
 
 
 class _MomentsInFolder:

@@ -21,6 +21,7 @@ from orthanc_gcp.custody.intake.identity import (
     Match,
     begin,
     compare,
+    has_anything,
     mark_of,
     recognize,
 )
@@ -107,6 +108,8 @@ class Follower:
         What Orthanc has received from then on is followed, where the ledger says nothing yet.
     was_down
         See :func:`orthanc_gcp.custody.intake.identity.begin`.
+    address
+        The same.
     compare_every
         Seconds between two comparisons of all that Orthanc has; the first is made at the start.
     follows
@@ -133,6 +136,7 @@ class Follower:
         since: float,
         *,
         was_down: bool = False,
+        address: str = "",
         compare_every: float = DEFAULT_COMPARE_EVERY_SECONDS,
         follows: Callable[[str], bool] = lambda _source: True,
         on_recognized: Callable[[], None] = lambda: None,
@@ -145,7 +149,8 @@ class Follower:
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._guard = LoopGuard(ledger, orthanc)
         self._clock, self._on_arrival = clock, on_arrival
-        self._since, self._was_down, self._follows = since, was_down, follows
+        self._since, self._was_down, self._address = since, was_down, address
+        self._follows = follows
         self._on_recognized, self._on_read = on_recognized, on_read
         self._name = self._source = self._before = self._candidate = self._begun = ""
         self._cursor: Cursor | None = None
@@ -261,7 +266,15 @@ class Follower:
     def _begin(self, name: str, known: Sequence[Cursor]) -> bool:
         """Follow an index that the ledger does not know; whether it is known by now."""
         self._source = self._candidate = ""
-        new = begin(self._ledger, self._orthanc, name, self._since, known, was_down=self._was_down)
+        new = begin(
+            self._ledger,
+            self._orthanc,
+            name,
+            self._since,
+            known,
+            was_down=self._was_down,
+            address=self._address,
+        )
         if new is None:  # another worker was first, maybe with the same
             return True
         self._begun = new.source
@@ -285,7 +298,7 @@ class Follower:
         What is in it that worker would have read by now, if it were the same.
         """
         now = self._clock.now()
-        if not self._orthanc.newest_changes() and not next(self._orthanc.instances(), []):
+        if not has_anything(self._orthanc):
             self._another_since = None
         elif self._another_since is None:
             self._another_since = now
@@ -303,7 +316,8 @@ class Follower:
             self._ledger.arrivals.record([], cursor)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))
-        cursor = self._ledger.indexes.seen(cursor, name if follows else cursor.name)
+        seen_as = (name, self._address) if follows else (cursor.name,)
+        cursor = self._ledger.indexes.seen(cursor, *seen_as)
         if cursor.source != self._before:
             self._compared, self._comparing = float("-inf"), False
         self._name, self._source, self._before = name, cursor.source, cursor.source
@@ -558,7 +572,7 @@ class Follower:
         now = self._clock.now()
         if now - self._seen_at > SEEN_EVERY and self._cursor is not None:
             self._seen_at = now
-            self._cursor = self._ledger.indexes.seen(self._cursor, self._name)
+            self._cursor = self._ledger.indexes.seen(self._cursor, self._name, self._address)
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
             self._ask_for_missing()

@@ -19,7 +19,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark
 from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
 
-__all__ = ["Match", "begin", "compare", "mark_of", "recognize", "source_of"]
+__all__ = ["Match", "begin", "compare", "has_anything", "mark_of", "recognize", "source_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ def begin(
     known: Sequence[Cursor],
     *,
     was_down: bool,
+    address: str = "",
 ) -> Cursor | None:
     """Begin to follow an index that the ledger does not know; None when it may by now.
 
@@ -116,10 +117,12 @@ def begin(
         What Orthanc has received from then on is followed, in UTC seconds.
     was_down
         Whether Orthanc may have received something for its rules before that moment: an index that
-        has come into the place of another is followed from when that one was last read or seen,
-        whichever was before, and one that may be another, of which nothing was read, from where
-        that one is. Whatever it says, one that may be another, all of which was deleted, is
-        followed from when that was read or seen.
+        has come into the place of another, by name or by address, is followed from when that one
+        was last read or seen, whichever was before, and one that may be another, of which nothing
+        was read, from where that one is. Whatever it says, one that may be another, all of which
+        was deleted, is followed from when that was read or seen.
+    address
+        Where the Orthanc is asked; empty where that does not tell it from others.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def begin(
     """
     for one in known:
         match = compare(ledger, orthanc, one, one.name)
-        was_there = match is Match.EMPTIED or (was_down and one.name == name)
+        was_there = match is Match.EMPTIED or (was_down and _had_its_place(one, name, address))
         if was_there and one.seen_at is not None:
             since = min(since, one.seen_at, _read_until(one))
         elif was_down and match is Match.UNREAD:
@@ -138,7 +141,7 @@ def begin(
     place = orthanc.place_before(since)
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
     instances = orthanc.instance_count()
-    begun = ledger.indexes.begin(name, place, since, marks, known)
+    begun = ledger.indexes.begin(name, place, since, marks, known, address)
     if begun is not None:
         _log.warning(
             "following Orthanc %s for the first time, as %s; it has %d instances: those that it "
@@ -156,7 +159,8 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     Raises
     ------
     OrthancError
-        Orthanc cannot be read from just now, or its index is an earlier state of what it was.
+        Orthanc cannot be read from just now, or its index is an earlier state of what it was, or
+        one in the place of another: a worker finds out since when that is to be followed.
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
@@ -168,6 +172,8 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
         if found is not None:
             return found[1].source
+        if any(_had_its_place(one, name, orthanc.url) for one in known):
+            raise OrthancError("its index is in the place of another: start a worker first")
         begun = begin(ledger, orthanc, name, ledger.now(), known, was_down=False)
         if begun is not None:
             return begun.source
@@ -208,15 +214,38 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
         return Match.WHOLE if found is cursor.marks[0] else Match.PARTIAL
     if found is not None or same:
         return Match.RESTORED if contradicted else Match.CLEARED
-    return _by_name(ledger, cursor, name, contradicted)
+    return _by_name(ledger, orthanc, cursor, name, contradicted)
 
 
-def _by_name(ledger: Ledger, cursor: Cursor, name: str, contradicted: bool) -> Match:
+def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
+    """Whether an index was of an Orthanc of this name, or at this address."""
+    return cursor.name == name or (bool(address) and cursor.address == address)
+
+
+def _by_name(
+    ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str, contradicted: bool
+) -> Match:
     """Where Orthanc has nothing of what was read: its name, and the numbers of its changes."""
     unread = not cursor.marks and not ledger.indexes.has_rows(cursor.source)
     if cursor.name != name or (contradicted and not unread):
         return Match.NONE
-    return Match.UNREAD if unread else Match.EMPTIED
+    if unread:
+        return Match.UNREAD
+    # An index is taken for one of which no change was ever read only while nothing is in it: the
+    # changes of the one, with the files of the other, would make both the same from then on.
+    known_by_files = not (cursor.marks or ledger.indexes.has_rows(cursor.source, read=True))
+    return Match.NONE if known_by_files and has_anything(orthanc) else Match.EMPTIED
+
+
+def has_anything(orthanc: OrthancSource) -> bool:
+    """Whether an index has anything to be recognized by.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    """
+    return bool(orthanc.newest_changes() or next(orthanc.instances(), []))
 
 
 def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:
