@@ -25,7 +25,7 @@ PATH = "/gcp/accounts/my%20google"
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory):
-    emulator = Emulator(tmp_path_factory.mktemp("emulator"))
+    emulator = Emulator(tmp_path_factory.mktemp("emulator"), "--admin")
     yield emulator
     emulator.stop()
 
@@ -173,6 +173,25 @@ def test_sent_on_demand_while_it_is_not_paused(site):
     assert sent == {"Account": ACCOUNT, "Instances": 3}
     wait_for(orthanc, Waiting=3)
     assert orthanc.json("POST", f"{PATH}/resume", b"")["Paused"] is False
+    wait_for(orthanc, Confirmed=3)
+
+
+def test_nothing_is_read_back_while_it_is_paused(site, emulator):
+    orthanc = site()
+    worker = wait_for_worker(orthanc)
+    emulator.switch(faults=[{"path": "/instances", "method": "GET", "status": 503}])
+    try:
+        upload(orthanc, instances=3)
+        wait_for(orthanc, Acknowledged=3)
+        orthanc.json("POST", f"{PATH}/pause", b"")
+    finally:
+        emulator.switch(faults=[])
+    worker.kill()  # the next one has no reason of its own to wait
+    orthanc.wait_for_log("it is started again")
+    wait_for_worker(orthanc)
+    time.sleep(1.5)
+    assert overview(orthanc)["Acknowledged"]["Instances"] == 3
+    orthanc.json("POST", f"{PATH}/resume", b"")
     wait_for(orthanc, Confirmed=3)
 
 

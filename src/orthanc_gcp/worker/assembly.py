@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
+from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.recycling import StorageLimits
@@ -172,17 +173,16 @@ def assemble(
         follower.is_index,
         may_be_recycled=protection.may_be_recycled,
     )
+    backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
+    permissions = Permissions(ledger, backfill, followed, clock)
     threads = TransferThreads(
         sender,
         ReadBack(ledger, destinations, must_stop),
         {account: one.congestion.max_requests for account, one in destinations.items()},
-        lambda account, lent: destinations[account].searches(lent),
+        partial(_searches, permissions, destinations),
         work.set,
     )
 
-    backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
-
-    permissions = Permissions(ledger, backfill, followed, clock)
     dispatcher = Dispatcher(
         ledger,
         destinations,
@@ -190,7 +190,7 @@ def assemble(
         name,
         clock,
         followed,
-        permissions.priorities if sends else lambda _account: (),
+        partial(_allowed, permissions, sends),
         {account.name: account.give_up_after_seconds for account in settings.accounts},
         settings.backfill.max_bytes_per_second if settings.backfill else None,
     )
@@ -306,6 +306,19 @@ def _protection(
         up_to_percent=settings.section.protect_up_to_percent,
         configured=limits,
     )
+
+
+def _allowed(permissions: Permissions, sends: bool, account: str) -> Collection[Priority]:
+    """What may be sent; who sends nothing asks too, as it may read back what was sent before."""
+    priorities = permissions.priorities(account)
+    return priorities if sends else ()
+
+
+def _searches(
+    permissions: Permissions, destinations: Mapping[str, Destination], account: str, lent: int
+) -> int:
+    """How many series of an account may be read back at once."""
+    return 0 if permissions.is_paused(account) else destinations[account].searches(lent)
 
 
 def _whereabouts(url: str, worker: str) -> str:

@@ -45,6 +45,7 @@ def test_nothing_is_sent_to_an_account_that_is_paused(permissions, ledger):
     pause(ledger, "a")
     assert permissions.priorities("a") == ()
     assert permissions.priorities("b")
+    assert permissions.is_paused("a") and not permissions.is_paused("b")
 
 
 def test_the_ledger_is_asked_now_and_then_or_at_once(permissions, ledger, steady):

@@ -49,6 +49,10 @@ class Permissions:
             return ()
         return tuple(Priority) if self._backfill.is_open(self._source()) else _AHEAD_OF_BACKFILL
 
+    def is_paused(self, account: str) -> bool:
+        """Whether it was when :meth:`priorities` asked the ledger last."""
+        return account in self._paused
+
     def ask_again(self) -> None:
         """Ask the ledger at the next question, however soon that is."""
         self._asked_at = float("-inf")
