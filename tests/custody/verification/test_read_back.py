@@ -9,10 +9,10 @@ import pytest
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.verification import read_back as module
-from orthanc_gcp.custody.verification.read_back import FEW, SEARCH_LAG, ReadBack
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.custody.verification.read_back import FEW, MOST_SENDINGS, SEARCH_LAG, ReadBack
+from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.outages import Outage
-from tests.support.sent import changed, record, rows, send, series_of
+from tests.support.sent import acknowledge, changed, record, rows, send, series_of
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
 
@@ -97,6 +97,25 @@ def test_other_bytes_are_sent_again_where_they_are_compared(ledger, stow, read_b
     (row,) = rows(ledger)
     assert (row.state, row.reason) == ("delayed", "different")
     assert "the store gives back" in row.detail
+
+
+def test_only_other_bytes_again_and_again_end_in_quarantine(ledger, clock, stow, store, window):
+    """However often it was tried before, and failed otherwise."""
+    file = make_instance()
+    stow(changed(file, PatientID="other"))
+    record(ledger, [file])
+    destination = Destination("a", store, store, window, False, "Bytes")
+    reader = ReadBack(ledger, {"a": destination}, lambda: False, jitter=lambda: 1.0)
+    for times in range(MOST_SENDINGS):
+        assert states(ledger) == ["delayed" if times else "waiting"]
+        clock.now += 3600
+        ledger.queue.requeue_due("a")
+        acknowledge(ledger, [file])
+        with ledger.writing() as connection:
+            connection.execute(transfers.update().values(attempts=MOST_SENDINGS))
+        reader.confirm("a", [series_of(file)])
+    (row,) = rows(ledger)
+    assert (row.state, row.reason) == ("quarantined", "different")
 
 
 def test_other_bytes_are_not_seen_where_only_metadata_are(ledger, stow, read_back):

@@ -41,10 +41,10 @@ class Destination:
         Of all that is sent there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
-    storing, reading, finding, comparing
+    storing, reading, finding, comparing, differing
         Whose failures are: of requests that store instances, of those that read series back, of
-        searches that do not find what was acknowledged, and of comparing what the store has
-        already.
+        searches that do not find what was acknowledged, of comparing what the store has already,
+        and of what it has acknowledged and gives back with other bytes.
     """
 
     account: str
@@ -60,6 +60,7 @@ class Destination:
     reading: FaultScope = field(default_factory=FaultScope)
     finding: FaultScope = field(default_factory=FaultScope)
     comparing: FaultScope = field(default_factory=FaultScope)
+    differing: FaultScope = field(default_factory=FaultScope)
 
     def useful(self, connections: int) -> int:
         """How many of some connections the limits can fill; with more, each would wait longer.

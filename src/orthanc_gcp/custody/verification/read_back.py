@@ -52,9 +52,10 @@ SAMPLE = 20
 MOST_REFUSALS, MOST_FAILURES = 6, 16
 """Attempts at reading a series that is refused, or that fails otherwise, while others are read."""
 MOST_SENDINGS = 8
-"""Attempts at sending what the store acknowledges and has not, or not so, while it has others."""
-FEWEST_SEARCHES = 2
-"""Of these, that have not found it since the worker began."""
+"""Attempts at sending what the store acknowledges and has not, while it has others; times that it
+has given back other bytes since the worker began."""
+FEWEST_SEARCHES = 4
+"""Of these attempts, that have not found it since the worker began."""
 MOST_UNREAD_TOGETHER = 3
 """So many instances of a series that cannot be retrieved: it is left for later."""
 QUICK = 1.0
@@ -269,7 +270,8 @@ class ReadBack:
         again = [row for row in rows if now - times.get(row.id, now) <= SEARCH_LAG]
         outcomes = [
             self._sent_again(
-                row, TransferReason.DIFFERENT, words, row.attempts + 1 >= MOST_SENDINGS
+                *(row, TransferReason.DIFFERENT, words),
+                self._is_always_different(destination, row, asked),
             )
             for row, words in reading.different
         ]
@@ -297,6 +299,12 @@ class ReadBack:
             elapsed = now - min(times.get(row.id, now) for row in again)
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
             self._ledger.confirmations.postpone([row.id for row in again], now + wait)
+
+    @staticmethod
+    def _is_always_different(destination: Destination, row: Transfer, asked: float) -> bool:
+        """Whether it was so often enough, too: attempts that ended otherwise say nothing of it."""
+        verdict = destination.differing.failed(row.id, asked, destination.congestion.now)
+        return min(row.attempts + 1, verdict.failures) >= MOST_SENDINGS
 
     def _sent_again(self, row: Transfer, reason: str, words: str, too_often: bool) -> Outcome:
         if too_often:
