@@ -65,6 +65,26 @@ def test_the_same_after_the_clock_was_set(seconds: int) -> None:
         life.teardown()
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_what_was_not_compared_yet_when_an_earlier_index_was_restored(rounds: int) -> None:
+    """What no change reports, as they were cleared while no worker ran, in the backup too."""
+    life = OrthancLife()
+    try:
+        begin(life, outside=True)
+        life.work(at=0, count=1)
+        life.kill(at=0, passing=0, anew=False)
+        life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=0)
+        life.clear_changes(at=0, then=0)
+        life.back_up(at=0)
+        life.clock.time += 1000
+        life.start_worker(at=0, another_name=False)
+        life.wait(seconds=130, then=4)
+        life.receive_a_series(at=0, count=4, study=1, then=rounds)
+        life.restore(at=0, chosen=0, then=3)
+    finally:
+        life.teardown()
+
+
 @pytest.mark.parametrize("passing", [25, 31, 37, 43])
 def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None:
     """A worker outside has noted what its index is recognized by, has read nothing, and is killed.

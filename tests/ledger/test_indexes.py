@@ -17,7 +17,7 @@ def mark(seq: int, name: str = "") -> Mark:
 def test_an_index_is_written_down_with_all_that_is_known_of_it(ledger, clock):
     assert ledger.indexes.get(ORTHANC) is None
     begun = ledger.indexes.begin(ORTHANC, 7, 5.0, [mark(9)], address="here")
-    assert begun == Cursor(ORTHANC, 7, 5.0, ORTHANC, (mark(9),), (), clock.now, "here")
+    assert begun == Cursor(ORTHANC, 7, 5.0, ORTHANC, (mark(9),), (), clock.now, 5.0, "here")
     cursor = replace(begun, seq=12, marks=(mark(12), mark(9)), missing=(Missing(10, 11, 6.5),))
     clock.now += 1
     ledger.arrivals.record([], cursor)

@@ -215,7 +215,7 @@ def test_every_row_and_state_is_taken_over(old):
     (event,) = others["gcp_events"]
     assert event["occurred_at"] == 9.5
     assert (event["study_instance_uid"], event["sop_instance_uid"]) == ("1.2", "1.2.3.1")
-    unknown = dict.fromkeys(("name", "marks", "missing", "seen_at", "address"))
+    unknown = dict.fromkeys(("name", "marks", "missing", "seen_at", "read_until", "address"))
     assert others["gcp_change_cursors"] == [{"source": "o", "seq": 17, "since": 8.5, **unknown}]
     assert Ledger(old).indexes.get("o") == Cursor("o", 17, 8.5, "o")
     assert others["gcp_backfill_studies"] == [

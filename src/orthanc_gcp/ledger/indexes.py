@@ -79,7 +79,7 @@ class Indexes:
             source = name
             while source in there or _has_rows(connection, source):
                 source = f"{name}#{secrets.token_hex(4)}"
-            cursor = Cursor(source, seq, since, name, tuple(marks), (), self._now(), address)
+            cursor = Cursor(source, seq, since, name, tuple(marks), (), self._now(), since, address)
             connection.execute(change_cursors.insert().values(_values(cursor)))
         return cursor
 
@@ -128,7 +128,9 @@ class Indexes:
         seen = replace(cursor, name=name, seen_at=now, address=address)
         update = change_cursors.update().where(change_cursors.c.source == cursor.source)
         with writing(self._engine) as connection:
-            connection.execute(update.values(name=name, seen_at=now, address=address))
+            connection.execute(
+                update.values(name=name, seen_at=now, address=address, read_until=cursor.read_until)
+            )
         return seen
 
     def want(self, source: str) -> None:
@@ -236,8 +238,8 @@ def _cursor(row: sql.Row[Any]) -> Cursor:
     marks = tuple(Mark(*entry) for entry in _entries(row.marks, (int, str, str, str)))
     missing = tuple(Missing(*entry) for entry in _entries(row.missing, (int, int, float)))
     name = row.source if row.name is None else row.name
-    address = row.address or ""
-    return Cursor(row.source, row.seq, row.since, name, marks, missing, row.seen_at, address)
+    moments = row.seen_at, row.read_until
+    return Cursor(row.source, row.seq, row.since, name, marks, missing, *moments, row.address or "")
 
 
 def _entries(value: Any, types: Sequence[type]) -> list[list[Any]]:

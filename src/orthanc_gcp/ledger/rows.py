@@ -183,6 +183,9 @@ class Cursor:
         Changes that may become visible yet.
     seen_at
         When an Orthanc last had the index; None of a release that did not write it down.
+    read_until
+        Up to when all that it had received was read, for certain, in UTC seconds; None of a release
+        that did not write it down.
     address
         Where a worker that Orthanc has not started last asked for the index; empty if none did.
     """
@@ -194,6 +197,7 @@ class Cursor:
     marks: tuple[Mark, ...] = ()
     missing: tuple[Missing, ...] = ()
     seen_at: float | None = None
+    read_until: float | None = None
     address: str = ""
 
 

@@ -285,6 +285,7 @@ change_cursors = sql.Table(
     sql.Column("marks", sql.JSON),  # changes by which it is recognized
     sql.Column("missing", sql.JSON),  # changes that may become visible yet
     sql.Column("seen_at", sql.Float),
+    sql.Column("read_until", sql.Float),
     sql.Column("address", sql.Text),  # of that Orthanc, for a worker that it has not started
 )
 """How far the changes of each index of Orthanc have been read."""

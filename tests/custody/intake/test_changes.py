@@ -465,6 +465,7 @@ def test_nothing_is_noted_while_an_instance_cannot_be_read(noting):
 def test_nothing_is_noted_while_all_is_compared(noting, monkeypatch):
     noting.receive(1)
     noting.read(2 * READ_MARGIN)
+    assert noting.read(1)
     noting.receive(2)
     noting.index.clear_changes()
     noting.receive(3)

@@ -166,7 +166,7 @@ class Follower:
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
         self._compared = self._compared_for_gap = self._compare_next = float("-inf")
         self._comparing, self._missed = False, 0
-        self._gap = False
+        self._gap = self._has_compared = False
 
     @property
     def source(self) -> str:
@@ -320,6 +320,7 @@ class Follower:
         cursor = self._ledger.indexes.seen(cursor, *seen_as)
         if cursor.source != self._before:
             self._compared, self._comparing = float("-inf"), False
+            self._has_compared = False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
         self._gap = self._ledger.arrivals.has_gap(self._source)
@@ -561,10 +562,13 @@ class Follower:
         if not cursor.marks or not (is_back or self._is_all_read(cursor)):
             return
         self._read_noted, self._read_before = self._clock.now(), before
+        self._cursor = replace(cursor, read_until=before)
         self._on_read(before)
 
     def _is_all_read(self, cursor: Cursor) -> bool:
         """Whether nothing is waited for of what was received before the last change."""
+        if not self._has_compared:  # its changes may have been cleared while nobody read them
+            return False
         waits = self._gap or cursor.missing or self._ledger.arrivals.unreadable(self._source)
         return not waits
 
@@ -646,7 +650,7 @@ class Follower:
             self._on_arrival()
 
     def _end_comparison(self) -> None:
-        self._comparing = False
+        self._comparing, self._has_compared = False, True
         self._missed += self._inventory.returned
         if self._missed:
             _log.warning(

@@ -269,6 +269,8 @@ def _read_until(cursor: Cursor) -> float:
     What it received after that may be in the index that has come into its place: the same one, it
     may be, of which nothing is left to recognize it by.
     """
+    if cursor.read_until is not None:
+        return cursor.read_until
     read = [mark for mark in cursor.marks if mark.seq <= cursor.seq]
     return max(cursor.since, seconds_of(read[0].date) - READ_MARGIN if read else 0.0)
 
