@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
-import sqlalchemy as sql
 import urllib3
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from orthanc_gcp.installation.explorer_buttons import buttons
+from orthanc_gcp.ledger.database import connect
 from orthanc_gcp.ledger.ledger import Ledger
 from tests.integration.test_web_pages import FLAGS
 from tests.support.emulator import STORE_PATH, Emulator
@@ -374,7 +374,7 @@ def test_what_is_lost_or_not_known_is_said(orthanc, page):
 def lose_changes(orthanc: Orthanc, first: int) -> None:
     """What Orthanc is said to have recycled before it was read."""
     file = orthanc.folder / "storage" / "orthanc-gcp.sqlite"
-    engine = sql.create_engine(f"sqlite:///{file}")
+    engine = connect(f"sqlite:///{file}")
     try:
         Ledger(engine).arrivals.lose(ACCOUNT, f"o {HOSTILE}", first, first + 6, 7)
     finally:

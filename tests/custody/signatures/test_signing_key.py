@@ -30,10 +30,11 @@ def another():
     opened = []
 
     def of(ledger, *, read_only=False) -> Ledger:
-        engine = connect(ledger.engine.url.render_as_string(hide_password=False))
-        opened.append(engine)
+        url = ledger.engine.url
         if read_only:
-            sql.event.listen(engine, "connect", FORBID[engine.dialect.name])
+            url = READ_ONLY[url.get_backend_name()](url)
+        engine = connect(url.render_as_string(hide_password=False))
+        opened.append(engine)
         return Ledger(engine, ledger.now)
 
     yield of
@@ -41,17 +42,13 @@ def another():
         engine.dispose()
 
 
-def _forbid(statement):
-    def forbid(connection, _record):
-        connection.execute(statement)
-        connection.commit()
-
-    return forbid
-
-
-FORBID = {
-    "sqlite": _forbid("PRAGMA query_only = ON"),
-    "postgresql": _forbid("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+READ_ONLY = {
+    "sqlite": lambda url: url.set(
+        database=f"file:{url.database}", query={"mode": "ro", "uri": "true"}
+    ),
+    "postgresql": lambda url: url.update_query_dict(
+        {"options": "-c default_transaction_read_only=on"}
+    ),
 }
 
 

@@ -124,8 +124,9 @@ class Dispatcher:
             self._threads.lend(lends=not has_several(self._ledger.engine))
         started = False
         for destination in self._destinations.values():
+            series = self._due(destination) if due else []
             started |= self._start_allowed(destination)  # it asks what may be asked for at all
-            self._threads.read_back(destination.account, self._due(destination) if due else [])
+            self._threads.read_back(destination.account, series)
         if now - self._gave_up_at > GIVE_UP_EVERY:
             self._gave_up_at = now
             self._give_up()
