@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom.transport import AssociationSocket
 
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
@@ -67,6 +68,20 @@ class Running:
     @property
     def port(self) -> int:
         return self.gateway.port
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_peers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynetdicom leaves one open, until it is garbage, whose other side has gone first."""
+    shut_down = AssociationSocket._shutdown_socket
+
+    def closed(self: AssociationSocket) -> None:
+        connection = self.socket
+        shut_down(self)
+        if connection is not None:
+            connection.close()
+
+    monkeypatch.setattr(AssociationSocket, "_shutdown_socket", closed)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_twenty_at_once(start, client):
         together.wait(60)
         wanted = keys("STUDY", PatientID=f"P{number}*")
         answers = list(association.send_c_find(wanted, STUDY_ROOT))
-        assert association.send_c_echo().Status == 0
+        assert association.is_established
         association.release()
         return [match.PatientID for _, match in answers if match is not None]
 
