@@ -9,6 +9,7 @@ makes more of these lives, and longer ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,7 @@ LIVES, STEPS = 10, 40
 
 def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
     """All that the ledger knows of it is deleted, and it has another name when it is back."""
-    life = OrthancLife()
-    try:
-        begin(life)
+    with begun() as life:
         life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
         life.wait(seconds=700, then=4)
         life.wait(seconds=700, then=4)
@@ -42,15 +41,11 @@ def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
         assert life.town.now() - orthanc.since > 5
         (left,) = orthanc.index.of_level("Instance")
         assert left.identifier not in {row.orthanc_id for row in life.rows()}
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("seconds", [-600, 600])
 def test_the_same_after_the_clock_was_set(seconds: int) -> None:
-    life = OrthancLife()
-    try:
-        begin(life)
+    with begun() as life:
         life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
         life.wait(seconds=700, then=4)
         life.wait(seconds=700, then=4)
@@ -61,16 +56,12 @@ def test_the_same_after_the_clock_was_set(seconds: int) -> None:
         life.recycle(at=0, then=0)
         life.clock.time += 5
         life.rename(at=0, name="practice")
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_what_was_not_compared_yet_when_an_earlier_index_was_restored(rounds: int) -> None:
     """What no change reports, as they were cleared while no worker ran, in the backup too."""
-    life = OrthancLife()
-    try:
-        begin(life, outside=True)
+    with begun(outside=True) as life:
         life.work(at=0, count=1)
         life.kill(at=0, passing=0, anew=False)
         life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=0)
@@ -81,8 +72,6 @@ def test_what_was_not_compared_yet_when_an_earlier_index_was_restored(rounds: in
         life.wait(seconds=130, then=4)
         life.receive_a_series(at=0, count=4, study=1, then=rounds)
         life.restore(at=0, chosen=0, then=3)
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("passing", [25, 31, 37, 43])
@@ -91,9 +80,7 @@ def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None
 
     Then the index is restored from before, with what nobody has read, and has nothing of that.
     """
-    life = OrthancLife()
-    try:
-        begin(life, outside=True)
+    with begun(outside=True) as life:
         life.work(at=0, count=1)
         life.kill(at=0, passing=0, anew=False)
         life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=0)
@@ -105,8 +92,6 @@ def test_what_was_received_before_it_was_restored_and_read(passing: int) -> None
         life.kill(at=0, passing=passing, anew=False)
         life.clock.time += 5
         life.restore(at=0, chosen=0, then=0)
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("ended", ["before", "after"])
@@ -115,9 +100,7 @@ def test_another_index_and_another_name_while_no_worker_outside_runs(
     ended: str, restored: bool
 ) -> None:
     """Nothing is left of the former index: only where Orthanc is asked says what it is."""
-    life = OrthancLife()
-    try:
-        begin(life, outside=True)
+    with begun(outside=True) as life:
         life.back_up(at=0)
         life.receive_a_series(at=0, study=1, count=2, then=4)
         if ended == "before":
@@ -133,16 +116,12 @@ def test_another_index_and_another_name_while_no_worker_outside_runs(
             life.kill(at=0, passing=0, anew=False)
         life.rename(at=0, name="practice")
         life.start_worker(at=0, another_name=True)
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("name", ["hospital", "practice"])
 def test_a_command_leaves_it_to_a_worker_since_when_another_index_is_followed(name: str) -> None:
     """Who sends one of its instances, while no worker runs, knows nothing of the others."""
-    life = OrthancLife()
-    try:
-        begin(life, outside=True)
+    with begun(outside=True) as life:
         life.receive_a_series(at=0, study=1, count=2, then=4)
         life.kill(at=0, passing=0, anew=False)
         life.empty_volume(at=0, then=0)
@@ -159,15 +138,11 @@ def test_a_command_leaves_it_to_a_worker_since_when_another_index_is_followed(na
         life.start_worker(at=0, another_name=False)
         life.work(at=0, count=4)
         assert send_on_demand(ledger, source, ACCOUNT, [one]) <= 1
-    finally:
-        life.teardown()
 
 
 def test_what_an_orthanc_elsewhere_had_before_is_not_sent() -> None:
     """Its first worker, outside as well, is asked for nothing of before, whatever others have."""
-    life = OrthancLife()
-    try:
-        begin(life, outside=True)
+    with begun(outside=True) as life:
         life.receive_a_series(at=0, study=1, count=2, then=4)
         life.wait(seconds=700, then=4)
         elsewhere = SimulatedOrthanc(Index(life.clock, life.chance), "elsewhere")
@@ -183,15 +158,11 @@ def test_what_an_orthanc_elsewhere_had_before_is_not_sent() -> None:
         assert worker.follower.source == "elsewhere/ORTHANC"
         assert {row.source for row in life.rows()} == {"hospital/ORTHANC"}
         elsewhere.index.delete(elsewhere.index.of_level("Patient")[0].identifier)
-    finally:
-        life.teardown()
 
 
 def test_an_empty_orthanc_with_the_name_of_another() -> None:
     """It has been taken for that one, which comes back under another name."""
-    life = OrthancLife()
-    try:
-        begin(life, two=True)
+    with begun(two=True) as life:
         life.receive(at=0, patient=0, study=0, series=0, instance=0, version=0, then=4)
         for patient in range(2):
             life.receive(at=1, patient=patient, study=1, series=0, instance=0, version=0, then=4)
@@ -202,16 +173,12 @@ def test_an_empty_orthanc_with_the_name_of_another() -> None:
         life.work(at=1, count=5)
         life.rename(at=0, name="practice")
         life.work(at=0, count=5)
-    finally:
-        life.teardown()
 
 
 @pytest.mark.parametrize("how", ["late", "cleared"])
 def test_two_of_one_name_of_which_one_has_no_changes(how: str) -> None:
     """What the other has is not taken for one index with it while the first is away."""
-    life = OrthancLife()
-    try:
-        begin(life, two=True, of_one_name=True)
+    with begun(two=True, of_one_name=True) as life:
         if how == "late":
             life.another_writer_receives(at=0, instance=2, version=1)
         else:
@@ -222,34 +189,34 @@ def test_two_of_one_name_of_which_one_has_no_changes(how: str) -> None:
         life.stop_orthanc(at=0)
         life.clear_changes(at=0, then=2)
         life.empty_volume(at=1, then=1)
-    finally:
-        life.teardown()
 
 
 def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
-    life = OrthancLife()
-    try:
-        begin(life)
+    with begun() as life:
         (worker,) = life.workers
         worker.ledger.indexes.want("one")
         asked = [worker.follower._is_wanted(source) for source in ("one", "two", "one")]
         assert asked == [True, False, True]
+
+
+@contextmanager
+def begun(
+    *, two: bool = False, outside: bool = False, of_one_name: bool = False
+) -> Iterator[OrthancLife]:
+    """One Orthanc, or two, whose plugins have started a worker; in the end all must be well."""
+    life = OrthancLife()
+    try:
+        life.begin(
+            replaces=False,
+            verify="Search",
+            two=two,
+            outside=outside,
+            of_one_name=of_one_name,
+            level="Instance",
+        )
+        yield life
     finally:
         life.teardown()
-
-
-def begin(
-    life: OrthancLife, *, two: bool = False, outside: bool = False, of_one_name: bool = False
-) -> None:
-    """One Orthanc, or two, whose plugins have started a worker."""
-    life.begin(
-        replaces=False,
-        verify="Search",
-        two=two,
-        outside=outside,
-        of_one_name=of_one_name,
-        level="Instance",
-    )
 
 
 @pytest.fixture(scope="module", autouse=True)
