@@ -114,14 +114,14 @@ def test_what_is_left_of_a_request_is_known_by_the_pace_of_others(congestion):
 
 def test_a_quota_that_is_used_up_lets_one_request_ask_and_then_slows_all(congestion, clock):
     began = clock.now()
-    congestion.begun(10 * MEGABYTE, 0)
+    congestion.begun(10 * MEGABYTE)
     clock.time += 1
     congestion.succeeded(10, 10 * MEGABYTE, 1.0, began)
     assert congestion.throttled(too_many(), began) == FIRST_PAUSE
     clock.time += 1
     assert congestion.window == 8
-    assert not congestion.may_begin(3, lambda: 0)
-    assert congestion.may_begin(0, lambda: 0)
+    assert not congestion.may_begin(3)
+    assert congestion.may_begin(0)
     assert congestion.most_bytes(8) < congestion.batch_bytes
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import threading
 
 import pytest
 
 from orthanc_gcp.custody.destinations.congestion import FIRST
-from orthanc_gcp.custody.destinations.pace import FREE_AT, LONGEST_DRAIN, SMALLEST, Pace
+from orthanc_gcp.custody.destinations.pace import FREE_AT, LONGEST_DRAIN, SAVED_UP, SMALLEST, Pace
+from orthanc_gcp.custody.transfer.dispatcher import LEAST_VARIED
 from tests.support.simulation import FakeClock
 
 MB = 1_000_000
@@ -40,11 +40,11 @@ class Store:
 class Transfer:
     """So many bytes that are sent over all connections, as the dispatcher does."""
 
-    def __init__(self, quota: float, total: float, first: float = FIRST) -> None:
+    def __init__(self, quota: float, total: float, first: float = FIRST, instance: int = 1) -> None:
         self.clock = FakeClock()
         self.clock.time = 0.0
         self.pace, self.store, self.ready = Pace(self.clock), Store(quota), total
-        self.first = first
+        self.first, self.instance = first, instance
         self.events: list[tuple[float, int, str, int]] = []
         self.numbers = itertools.count()
         self.running: dict[int, tuple[float, float]] = {}
@@ -63,26 +63,24 @@ class Transfer:
             getattr(self, what)(request)
         return self.clock.time
 
-    def sent(self) -> float:
-        now = self.clock.time
-        return sum(min(size, BANDWIDTH * (now - began)) for began, size in self.running.values())
-
     def look(self, _: int) -> None:
         now = self.clock.time
         if self.ready <= 0 or len(self.running) >= CONNECTIONS:
             return
         wait = max(self.paused_until, self.next) - now
         if wait <= 0:
-            wait = self.pace.wait(len(self.running), self.sent)
+            wait = self.pace.wait(len(self.running))
         if wait > 0:
             if wait < math.inf:
                 self.at(now + wait, "look")
             return
-        part = 0.5 + 0.5 * (0.618 * self.requests % 1)  # that they do not end together
-        size = min(part * min(self.first, self.pace.most_bytes(CONNECTIONS)), self.ready)
+        size = min(self.first, self.pace.most_bytes(CONNECTIONS))
+        if size >= LEAST_VARIED:
+            size *= 0.5 + 0.5 * (0.618 * self.requests % 1)
+        size = min(max(1, size // self.instance) * self.instance, self.ready)
         self.ready -= size
         self.requests += 1
-        self.pace.begun(int(size), len(self.running))
+        self.pace.begun(int(size))
         self.running[self.requests] = now, size
         self.next = now + CLAIM
         self.at(now + 0.01, "arrive", self.requests)
@@ -114,7 +112,7 @@ class Transfer:
 
 
 def test_a_gigabyte_under_half_of_what_the_wire_could():
-    transfer = Transfer(100 * MB, 1000 * MB)
+    transfer = Transfer(100 * MB, 1000 * MB, instance=MB // 2)
     seconds = transfer.run()
     assert seconds < 10 / 0.9
     assert transfer.refused <= 0.02 * transfer.requests
@@ -135,6 +133,10 @@ def test_without_a_quota_nothing_waits():
     assert transfer.pace.most_bytes(CONNECTIONS) == math.inf
 
 
+OF_TEN = 10 * MB / (1 + SAVED_UP)
+"""The pace after ten megabytes in a second and a refusal."""
+
+
 @pytest.fixture
 def clock():
     return FakeClock()
@@ -145,57 +147,53 @@ def pace(clock):
     return Pace(clock)
 
 
-def nothing() -> float:
-    return 0.0
-
-
 def refuse_one_of_ten_megabytes_a_second(pace, clock):
     began = clock.now()
-    pace.begun(10 * MB, 0)
+    pace.begun(10 * MB)
     clock.time += 1
     pace.taken(10 * MB, began)
     pace.refused(clock.now())
 
 
 def ask_and_be_answered(pace, clock):
-    assert pace.wait(0, nothing) == 0
+    assert pace.wait(0) == 0
     began = clock.now()
-    pace.begun(SMALLEST, 0)
+    pace.begun(SMALLEST)
     pace.taken(SMALLEST, began)
 
 
 def test_after_a_refusal_one_request_asks_alone(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
-    assert pace.wait(3, nothing) == math.inf
-    assert pace.wait(0, nothing) == 0
+    assert pace.wait(3) == math.inf
+    assert pace.wait(0) == 0
     began = clock.now()
-    pace.begun(MB, 0)
-    assert pace.wait(1, nothing) == math.inf
+    pace.begun(MB)
+    assert pace.wait(1) == math.inf
     clock.time += 1
     pace.taken(MB, began)
-    assert pace.wait(1, nothing) < 1
-    assert pace.most_bytes(1) == pytest.approx(3 * MB, rel=0.1), "half a second of six megabytes"
+    assert pace.wait(1) < 1
+    assert pace.most_bytes(1) == pytest.approx(OF_TEN / 2, rel=0.1), "half a second of it"
 
 
 def test_one_that_ran_beside_it_says_nothing_new(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     before = clock.now() - 1
-    assert pace.wait(0, nothing) == 0
-    pace.begun(MB, 0)
+    assert pace.wait(0) == 0
+    pace.begun(MB)
     pace.refused(before)
     pace.taken(MB, before)
-    assert pace.wait(1, nothing) == math.inf, "that one is still asking"
+    assert pace.wait(1) == math.inf, "that one is still asking"
 
 
 def test_one_that_asks_in_vain_changes_no_pace(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
-    pace.wait(0, nothing)
+    pace.wait(0)
     before = pace.most_bytes(1)
     for _ in range(5):
-        pace.begun(MB, 0)
+        pace.begun(MB)
         pace.refused(clock.now())
-        assert pace.wait(1, nothing) == math.inf
-        assert pace.wait(0, nothing) == 0
+        assert pace.wait(1) == math.inf
+        assert pace.wait(0) == 0
     assert pace.most_bytes(1) == before
 
 
@@ -204,20 +202,6 @@ def test_the_first_that_asks_carries_little(pace, clock):
     assert pace.most_bytes(1) == SMALLEST
     ask_and_be_answered(pace, clock)
     assert pace.most_bytes(1) > SMALLEST
-
-
-def test_who_says_what_was_sent_may_wait_for_others(pace, clock):
-    """Of these others, one may be about to say that a request was answered."""
-    refuse_one_of_ten_megabytes_a_second(pace, clock)
-
-    def sent() -> float:
-        answered = threading.Thread(target=pace.taken, args=(MB, clock.now()), daemon=True)
-        answered.start()
-        answered.join(5)
-        assert not answered.is_alive()
-        return 0.0
-
-    assert pace.wait(0, sent) == 0
 
 
 def test_a_quota_that_is_not_met_any_more_is_forgotten(pace, clock):
@@ -229,29 +213,77 @@ def test_a_quota_that_is_not_met_any_more_is_forgotten(pace, clock):
 
 def test_a_refusal_before_anything_was_taken_does_not_stop_all(pace, clock):
     pace.refused(clock.now())
-    assert pace.wait(0, nothing) == 0
+    assert pace.wait(0) == 0
     assert pace.most_bytes(20) == SMALLEST
 
 
 def test_hours_without_work_are_no_slow_pace(pace, clock):
     began = clock.now()
-    pace.begun(MB, 0)
+    pace.begun(MB)
     pace.taken(MB, began)
     clock.time += 7200
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     ask_and_be_answered(pace, clock)
-    assert pace.most_bytes(1) == pytest.approx(3 * MB, rel=0.1)
+    assert pace.most_bytes(1) == pytest.approx(OF_TEN / 2, rel=0.1)
+
+
+def test_a_trickle_before_is_no_slow_pace(pace, clock):
+    for _ in range(20):
+        began = clock.now()
+        clock.time += 1
+        pace.taken(1000, began)
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    ask_and_be_answered(pace, clock)
+    assert pace.most_bytes(1) == pytest.approx(OF_TEN / 2, rel=0.1)
+
+
+def test_a_quota_of_a_minute_that_was_used_up_in_a_moment(pace, clock):
+    """Its pace is that of the minute, not that of the moment."""
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    for _ in range(3):
+        assert pace.wait(0) == 0
+        pace.begun(SMALLEST)
+        clock.time += 9
+        pace.refused(clock.now())
+    ask_and_be_answered(pace, clock)
+    assert pace.most_bytes(1) == SMALLEST
+    clock.time += 0.25
+    pace.begun(MB)
+    assert pace.wait(1) == pytest.approx(MB / (10 * MB / 28.5) - 0.25, rel=0.1)
+
+
+def test_between_two_refusals_the_quota_is_what_was_taken(pace, clock):
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    ask_and_be_answered(pace, clock)
+    for _ in range(8):
+        began = clock.now()
+        clock.time += 1
+        pace.taken(4 * MB, began)
+    pace.refused(clock.now())
+    ask_and_be_answered(pace, clock)
+    assert pace.most_bytes(1) == pytest.approx(4 * MB / 2, rel=0.05)
+
+
+def test_requests_that_take_longer_carry_more(pace, clock):
+    """Otherwise so many connections could not send what the quota lets in."""
+    refuse_one_of_ten_megabytes_a_second(pace, clock)
+    ask_and_be_answered(pace, clock)
+    for _ in range(30):
+        began = clock.now()
+        clock.time += 2
+        pace.taken(MB, began)
+    assert pace.most_bytes(10) > OF_TEN * 1.9 / 10
 
 
 def test_a_giant_that_runs_holds_up_the_others_for_a_moment_only(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
-    assert pace.wait(1, nothing) == math.inf
+    assert pace.wait(1) == math.inf
     clock.time += LONGEST_DRAIN + 1
-    assert pace.wait(1, nothing) == 0
+    assert pace.wait(1) == 0
     began = clock.now()
-    pace.begun(MB, 1)
-    assert pace.wait(2, nothing) == math.inf
+    pace.begun(MB)
+    assert pace.wait(2) == math.inf
     clock.time += LONGEST_DRAIN + 1
-    assert pace.wait(2, nothing) == 0, "what asks may be a giant, too"
+    assert pace.wait(2) == 0, "what asks may be a giant, too"
     pace.taken(MB, began)
-    assert pace.wait(1, nothing) < 1
+    assert pace.wait(1) < 1

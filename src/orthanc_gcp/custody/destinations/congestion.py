@@ -228,21 +228,19 @@ class CongestionWindow:
                 self._window = max(1.0, self._window / 2)
             return self._back_off(error, SENDING, error.retry_after)
 
-    def begun(self, size: int, in_flight: int) -> None:
-        """A request of so many bytes begins, while so many others run."""
-        self._pace.begun(size, in_flight)
+    def begun(self, size: int) -> None:
+        """A request of so many bytes begins."""
+        self._pace.begun(size)
 
-    def may_begin(self, in_flight: int, sent: Callable[[], float]) -> bool:
+    def may_begin(self, in_flight: int) -> bool:
         """Whether a quota, as far as it is known, has room for another request.
 
         Parameters
         ----------
         in_flight
             How many run.
-        sent
-            Says how many bytes of these were sent already, as far as that is known.
         """
-        return self._pace.wait(in_flight, sent) <= 0
+        return self._pace.wait(in_flight) <= 0
 
     def most_bytes(self, connections: int) -> int:
         """What the next request may carry, of so many that run at once."""

@@ -193,7 +193,7 @@ class Dispatcher:
             if not claimed:
                 break
             held = Amount(len(claimed), sum(row.size_bytes for row in claimed))
-            destination.congestion.begun(held.size_bytes, self._threads.sending(account))
+            destination.congestion.begun(held.size_bytes)
             self._under_way[batch] = _UnderWay(account, self._clock.now(), held)
             self._threads.send(account, batch, claimed)
             self._urgent[account] += claimed[0].priority == Priority.LIVE
@@ -202,16 +202,9 @@ class Dispatcher:
 
     def _may_begin(self, destination: Destination, here: int) -> bool:
         """Whether a connection is free, and a quota is not used up."""
-        account, congestion = destination.account, destination.congestion
-        in_flight = self._threads.sending(account)
-
-        def sent() -> float:
-            left = self._left(account, congestion).size_bytes
-            under_way = [one for one in self._under_way.values() if one.account == account]
-            return sum(one.holds.size_bytes for one in under_way) - left
-
-        is_free = in_flight < here and self._threads.free(account) > 0
-        return is_free and congestion.may_begin(in_flight, sent)
+        in_flight = self._threads.sending(destination.account)
+        is_free = in_flight < here and self._threads.free(destination.account) > 0
+        return is_free and destination.congestion.may_begin(in_flight)
 
     def _limits(
         self, destination: Destination, priorities: Collection[Priority], here: int, size: int
