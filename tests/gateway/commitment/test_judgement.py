@@ -35,8 +35,8 @@ def judged(store, uids, known=(), in_orthanc=()):
     return list(judge.judge(rows).values())
 
 
-def known(uid, state="confirmed", file="file", series="2"):
-    return KnownInstance("1", series, uid, file, state)
+def known(uid, state="confirmed", file="file", series="2", study="1"):
+    return KnownInstance(study, series, uid, file, state)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,40 @@ def test_a_match_is_what_it_says_itself():
             yield from Store(("1", "2", "9")).search(path, {}, depth=depth)
 
     assert judged(Wrong(), ["3"], [known("3")]) == [0x0112]
+
+
+ELSEWHERE = [{"study": "9"}, {"series": "9"}]
+
+
+@pytest.mark.parametrize("other", ELSEWHERE, ids=str)
+def test_the_same_uid_in_another_study_or_series_is_no_proof(other):
+    """The store lost the one that was confirmed, and has one that it never confirmed."""
+    place = {"study": "1", "series": "2", **other}
+    store = Store((place["study"], place["series"], "3"))
+    assert judged(store, ["3"], [known("3")]) == [0x0112]
+
+
+@pytest.mark.parametrize("other", ELSEWHERE, ids=str)
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("confirmed", Verdict.COMMITTED),
+        ("withdrawn", Verdict.COMMITTED),
+        ("waiting", Verdict.ON_ITS_WAY),
+        ("quarantined", 0x0110),
+        ("dismissed", 0x0110),
+        ("lost", 0x0112),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_with_one_uid_all_have_to_be_there(other, state, said, order):
+    """The request does not say which of them is meant: whoever asks may delete each."""
+    place = {"study": "1", "series": "2", **other}
+    store = Store(("1", "2", "3"), (place["study"], place["series"], "3"))
+    versions = [known("3"), known("3", state, file="other", **other)][::order]
+    assert judged(store, ["3"], versions) == [said]
+
+
+def test_of_several_with_one_uid_each_is_searched_for():
+    versions = [known("3"), known("3", study="9")]
+    assert judged(Store(("1", "2", "3")), ["3"], versions) == [0x0112]

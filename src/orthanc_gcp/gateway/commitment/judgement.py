@@ -1,18 +1,18 @@
 """For which instances a store is responsible: those whose newest version was confirmed there.
 
 That a store has something under the same UIDs proves nothing: it may be an older version. So the
-ledger has to have confirmed the very file that was received last, and the store to show it still.
+ledger has to have confirmed the very file that was received last, and the store to show it still,
+in the same study and series.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from enum import Enum
 
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.dicomweb.search import found_instance
+from orthanc_gcp.dicomweb.search import FoundInstance, found_instance
 from orthanc_gcp.ledger.commitments.rows import KnownInstance, ReferenceRow
 from orthanc_gcp.ledger.schema import UNSETTLED, State
 
@@ -31,15 +31,6 @@ class Verdict(Enum):
     COMMITTED = "committed"
     ON_ITS_WAY = "on their way to the store"
     IN_ORTHANC = "in Orthanc, which may send them, or another version of them, yet"
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a store says of an instance that it has."""
-
-    study: str
-    series: str
-    sop_class: str
 
 
 class Judge:
@@ -77,59 +68,61 @@ class Judge:
         for row in rows:
             rows_of[row.sop_instance_uid].append(row)
         versions: dict[str, list[KnownInstance]] = defaultdict(list)
-        places: dict[tuple[str, str], set[str]] = defaultdict(set)
         for one in self._known(list(rows_of)):
             versions[one.sop_instance_uid].append(one)
-            places[one.study_instance_uid, one.series_instance_uid].add(one.sop_instance_uid)
         there = self._in_orthanc(sorted(rows_of))
         said: dict[str, Verdict | int] = {}
+        confirmed: dict[str, set[FoundInstance]] = {}
         for uid in rows_of:
-            early = _of_ledger(versions[uid], there.get(uid, frozenset()))
-            if early is not None:
-                said[uid] = early
-        wanted = rows_of.keys() - said.keys()
-        found = self._search(wanted, places)
-        said |= dict.fromkeys(wanted - found.keys(), NO_SUCH_INSTANCE)
+            judged = _of_ledger(versions[uid], there.get(uid, frozenset()))
+            if isinstance(judged, set):
+                confirmed[uid] = judged
+            else:
+                said[uid] = judged
+        found = self._search(set().union(*confirmed.values()))
+        for uid, instances in confirmed.items():
+            if instances - found.keys():
+                said[uid] = NO_SUCH_INSTANCE
         return {
-            row.id: said[uid] if uid in said else _of_class(row, found[uid].sop_class)
+            row.id: said[uid]
+            if uid in said
+            else _of_class(row, [found[one] for one in confirmed[uid]])
             for uid, of_uid in rows_of.items()
             for row in of_uid
         }
 
-    def _search(
-        self, wanted: set[str], places: Mapping[tuple[str, str], set[str]]
-    ) -> dict[str, _Found]:
-        """Those of some instances that the store has."""
-        found: dict[str, _Found] = {}
-        for (study, series), members in places.items():
-            if len(members & wanted) >= _FEW:
-                self._list(study, series, wanted, found)
-        for uid in sorted(wanted):
-            if uid not in found:
-                one = next(self._instances({_INSTANCE: uid}, {uid}), None)
-                if one is not None:
-                    found[uid] = one[1]
-                    if len(wanted - found.keys()) >= _FEW:  # what it is beside, too
-                        self._list(one[1].study, one[1].series, wanted, found)
+    def _search(self, wanted: Set[FoundInstance]) -> dict[FoundInstance, str]:
+        """Those of some instances that the store has, each with its SOP class."""
+        found: dict[FoundInstance, str] = {}
+        series: dict[tuple[str, str], set[FoundInstance]] = defaultdict(set)
+        for one in wanted:
+            series[one.study_instance_uid, one.series_instance_uid].add(one)
+        for (study, uid), members in series.items():
+            keys = {_STUDY: study, _SERIES: uid}
+            if len(members) >= _FEW:
+                found |= self._instances(keys, members)
+            for one in sorted(members - found.keys()):
+                found |= self._instances({**keys, _INSTANCE: one.sop_instance_uid}, {one})
         return found
 
-    def _list(self, study: str, series: str, wanted: set[str], found: dict[str, _Found]) -> None:
-        found |= self._instances({_STUDY: study, _SERIES: series}, wanted)
-
-    def _instances(self, keys: Mapping[str, str], wanted: set[str]) -> Iterator[tuple[str, _Found]]:
+    def _instances(
+        self, keys: Mapping[str, str], wanted: Set[FoundInstance]
+    ) -> Iterator[tuple[FoundInstance, str]]:
         fields = {"includefield": ",".join((_STUDY, _SERIES, _CLASS))}
         for match in self._store.search("/instances", {**fields, **keys}, depth=3):
             named = found_instance(match)
-            if named is not None and named.sop_instance_uid in wanted:
+            if named is not None and named in wanted:
                 values = match.get(_CLASS, {}).get("Value") or [""]
-                yield (
-                    named.sop_instance_uid,
-                    _Found(named.study_instance_uid, named.series_instance_uid, str(values[0])),
-                )
+                yield named, str(values[0])
 
 
-def _of_ledger(versions: Sequence[KnownInstance], files: Set[str]) -> Verdict | int | None:
-    """What is said of an instance, unless the store is to be searched for it.
+def _of_ledger(
+    versions: Sequence[KnownInstance], files: Set[str]
+) -> Verdict | int | set[FoundInstance]:
+    """What is said of a SOP Instance UID; or the instances that the store has to have for it.
+
+    The same UID in another study or series is another instance, and a request does not say which
+    is meant: all that were not deleted before they were sent have to be confirmed.
 
     Parameters
     ----------
@@ -140,17 +133,24 @@ def _of_ledger(versions: Sequence[KnownInstance], files: Set[str]) -> Verdict | 
     """
     if any(one.state in UNSETTLED for one in versions):
         return Verdict.ON_ITS_WAY
-    newest = next((one for one in reversed(versions) if one.state != State.SUPERSEDED), None)
-    if newest is not None and newest.state in (State.QUARANTINED, State.DISMISSED):
+    newest: dict[FoundInstance, str] = {}
+    for one in versions:
+        instance = FoundInstance(
+            one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid
+        )
+        if one.state != State.SUPERSEDED or instance not in newest:
+            newest[instance] = one.state
+    wanted = {one: state for one, state in newest.items() if state != State.WITHDRAWN}
+    if any(state in (State.QUARANTINED, State.DISMISSED) for state in wanted.values()):
         return PROCESSING_FAILURE
-    if newest is None or newest.state != State.CONFIRMED:
+    if not wanted or any(state != State.CONFIRMED for state in wanted.values()):
         return Verdict.IN_ORTHANC if files else NO_SUCH_INSTANCE
     # A file that the ledger does not know was received, and not looked at yet.
     known = {one.attachment_uuid for one in versions if one.state == State.CONFIRMED}
     unknown = files - known - {""}
-    return Verdict.IN_ORTHANC if unknown and "" not in known else None
+    return Verdict.IN_ORTHANC if unknown and "" not in known else set(wanted)
 
 
-def _of_class(row: ReferenceRow, sop_class: str) -> Verdict | int:
-    differs = sop_class and sop_class.strip(" \0") != row.sop_class_uid
+def _of_class(row: ReferenceRow, sop_classes: Iterable[str]) -> Verdict | int:
+    differs = any(one and one.strip(" \0") != row.sop_class_uid for one in sop_classes)
     return CLASS_CONFLICT if differs else Verdict.COMMITTED
