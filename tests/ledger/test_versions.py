@@ -251,3 +251,15 @@ def test_the_past_of_a_row_for_the_same_store_counts(ledger):
     ledger.confirmations.confirm({row.id: ledger.now()})
     (row,) = ledger.confirmations.acknowledged("renamed", SERIES)
     assert row.may_be_other
+
+
+def test_versions_that_wait_for_another_hold_up_nothing_behind_them(ledger):
+    """However many they are, and however long the other takes to be sent."""
+    for number in range(3):
+        one = {"sop_instance_uid": f"1.{number}", "received_at": 10.0}
+        ledger.arrivals.record([arrival(f"theirs {number}", source=OTHER, **one)])
+        ledger.arrivals.record([arrival(f"mine {number}", **one)])
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    assert len(ledger.queue.claim(A, OTHER, "theirs", "w", **limits)) == 3
+    ledger.arrivals.record([arrival("other", received_at=10.0)])
+    assert claim(ledger, most_instances=1) == ["other"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sql
@@ -95,9 +95,18 @@ def _settle(state: State) -> sql.Update:
     return transfers.update().where(transfers.c.id == sql.bindparam("row"), _HELD).values(written)
 
 
+_BEHIND = sql.or_(
+    transfers.c.priority > sql.bindparam("after_priority", type_=sql.Integer),
+    sql.and_(
+        transfers.c.priority == sql.bindparam("after_priority", type_=sql.Integer),
+        transfers.c.id > sql.bindparam("after_id", type_=sql.BigInteger),
+    ),
+)
+
+
 @cache
-def _waiting(priorities: tuple[Priority, ...], together: bool) -> sql.Select[Any]:
-    """What may be claimed, the most urgent and oldest first."""
+def _waiting(priorities: tuple[Priority, ...], together: bool, behind: bool) -> sql.Select[Any]:
+    """What may be claimed, the most urgent and oldest first; all, or what is behind a row."""
     literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
     most = transfers.c.max_batch_instances
     return (
@@ -107,6 +116,7 @@ def _waiting(priorities: tuple[Priority, ...], together: bool) -> sql.Select[Any
             transfers.c.source == sql.bindparam("source"),
             transfers.c.priority.in_(literals),
             *([most.is_(None) | (most > 1)] if together else []),
+            *([_BEHIND] if behind else []),
         )
         .order_by(transfers.c.priority, transfers.c.id)
         .limit(sql.bindparam("most", type_=sql.Integer))
@@ -169,7 +179,7 @@ class Queue:
         with writing(self._engine) as connection:
             if self._batches(connection, destination) >= most_batches:
                 return []
-            waiting = _waiting(tuple(priorities), together)
+            waiting = partial(_waiting, tuple(priorities), together)
             chosen = self._choose(connection, waiting, wanted, most_bytes)
             claimed = {"claimed_batch": batch, "claimed_worker": worker}
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
@@ -197,17 +207,24 @@ class Queue:
     def _choose(
         self,
         connection: sql.Connection,
-        waiting: sql.Select[Any],
+        waiting: Callable[[bool], sql.Select[Any]],
         wanted: Mapping[str, Any],
         most_bytes: int,
     ) -> list[Transfer]:
-        """What waits and may be in one batch; of several versions of an instance, not the old."""
+        """What waits and may be in one batch; of several versions of an instance, not the old.
+
+        What waits until another version is sent is in the way of nothing behind it.
+        """
+        after: dict[str, int] = {}
         while True:
-            rows = find(connection, waiting, wanted)
+            rows = find(connection, waiting(bool(after)), {**wanted, **after})
             chosen = list(_fitting(map(transfer_of, rows), most_bytes))
             old, busy = supersede_unsent(connection, self._now(), [row.id for row in chosen])
-            if len(old) < len(chosen) or not chosen:
-                return [row for row in chosen if row.id not in old | busy]
+            free = [row for row in chosen if row.id not in old | busy]
+            if free or not chosen:
+                return free
+            if busy:
+                after = {"after_priority": chosen[-1].priority, "after_id": chosen[-1].id}
 
     def _batches(self, connection: sql.Connection, destination: int) -> int:
         """How many batches for it all workers hold; until the end, nobody adds another."""
