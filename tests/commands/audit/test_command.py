@@ -471,6 +471,52 @@ def start(*arguments):
     )
 
 
+def of_other_store(section):
+    accounts = section["Accounts"]
+    accounts["google"] = {**accounts["google"], "DicomStore": accounts[SECOND]["DicomStore"]}
+
+
+def without_account(section):
+    del section["Accounts"][SECOND]
+    section["Send"] = [one for one in section["Send"] if one["To"] != SECOND]
+
+
+def of_other_rules(section):
+    section["Send"][0]["Modalities"] = ["CT"]
+
+
+def with_backfill(section):
+    section["Backfill"] = {}
+
+
+@pytest.mark.parametrize("change", [of_other_store, without_account, of_other_rules, with_backfill])
+@pytest.mark.parametrize("reported", [True, False])
+def test_one_part_of_one_configuration_and_one_of_another(site, tmp_path, change, reported):
+    """Neither store would have been seen to have it all, nor what is wanted to be there."""
+    study = Study(site, instances=1).confirmed()
+    report = ["--report", tmp_path / "report"] if reported else []
+    more = ["--study", study.uid, *report]
+    broken_off_at_once(site, more)
+    file = configured(site, tmp_path, change)
+    said = run(site, "audit", *more, "--resume", code=2, config=file)
+    assert "of other stores or rules" in said
+    run(site, "audit", *more, "--resume", config=configured(site, tmp_path, lambda _: None))
+
+
+def broken_off_at_once(site, more):
+    """An audit that got a signal while it compared its only study."""
+    slow = {"path": "/studies/*", "method": "GET", "delay": 30}
+    site.emulator.switch(faults=[slow])
+    try:
+        process = start(str(site.orthanc.configuration_file), *map(str, more))
+        wait_until(lambda: site.emulator.switches()["faults"][0]["matched"] > 0, 30)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+    finally:
+        site.emulator.switch(faults=[])
+    assert process.returncode == 130, said
+
+
 def test_one_without_a_report_that_is_broken_off(site):
     studies = sorted((Study(site, instances=1).confirmed() for _ in range(3)), key=lambda s: s.uid)
     delete(site, studies[0], next(iter(studies[0].files)))

@@ -14,7 +14,8 @@ from orthanc_gcp.custody.audit.report import Report
 from orthanc_gcp.custody.audit.totals import Totals
 
 SELECTION = {"Study": None, "Bytes": False}
-HEADER = {"Began": "2026-01-31T18:00:00.000+00:00", "Selection": SELECTION}
+WHAT = {"Selection": SELECTION, "Stores": {"a": "https://h/a"}, "Rules": "0f"}
+HEADER = {"Began": "2026-01-31T18:00:00.000+00:00", **WHAT}
 BEGAN = 1769882400.0
 
 
@@ -43,8 +44,8 @@ def totals_of(studies):
     return totals
 
 
-def resume(path, selection=SELECTION):
-    report, position = Report.resume(path, selection)
+def resume(path):
+    report, position = Report.resume(path, WHAT)
     with report:
         return position
 
@@ -70,7 +71,7 @@ def test_one_that_is_there_is_not_overwritten(tmp_path):
 def test_two_audits_do_not_write_the_same(tmp_path):
     path = tmp_path / "report"
     with Report.create(path, HEADER), pytest.raises(BlockingIOError):
-        Report.resume(path, SELECTION)
+        Report.resume(path, WHAT)
     assert resume(path) == Position(BEGAN)
 
 
@@ -79,7 +80,7 @@ def test_the_last_study_is_compared_again(tmp_path):
     write(path, end={"Complete": False})
     assert resume(path) == Position(BEGAN, "1.2", totals_of(STUDIES[:2]))
     assert resume(path) == Position(BEGAN, "1.1", totals_of(STUDIES[:1])), "nothing was added"
-    report, _ = Report.resume(path, SELECTION)
+    report, _ = Report.resume(path, WHAT)
     with report:
         for study in STUDIES:
             report.add(study)
@@ -97,7 +98,7 @@ def test_wherever_it_was_cut_off(tmp_path, data):
     whole = path.read_bytes()
     head = whole.index(b"\n") + 1
     path.write_bytes(whole[: data.draw(st.integers(head, len(whole)))])
-    report, position = Report.resume(path, SELECTION)
+    report, position = Report.resume(path, WHAT)
     done = [study for study in STUDIES if position.after and study[0]["Study"] <= position.after]
     assert position == Position(BEGAN, position.after, totals_of(done))
     with report:
@@ -116,22 +117,24 @@ def test_wherever_it_was_cut_off(tmp_path, data):
         ('{"Audit": 1', "no report"),
         ('{"Audit": 2}\n', "no report"),
         ("\x00\xff\n", "no report"),
-        (json.dumps({"Audit": 1, "Selection": SELECTION}) + "\n", "no report"),
-        (json.dumps({"Audit": 1, "Selection": SELECTION, "Began": 7}) + "\n", "no report"),
+        (json.dumps({"Audit": 1, **WHAT}) + "\n", "no report"),
+        (json.dumps({"Audit": 1, **WHAT, "Began": 7}) + "\n", "no report"),
         (json.dumps({"Audit": 1, **HEADER}) + '\n{"Study": 1}\n{"Other": 1}\n', "no report"),
         (json.dumps({"Audit": 1, **HEADER}) + '\n{"End": 1}\n', "no report"),
         (json.dumps({"Audit": 1, **HEADER}) + '\n{"End": {"Complete": true}}\n', "complete"),
         (json.dumps({"Audit": 1, **HEADER, "Selection": {}}) + "\n", "another selection"),
+        (json.dumps({"Audit": 1, **HEADER, "Stores": {}}) + "\n", "other stores or rules"),
+        (json.dumps({"Audit": 1, **HEADER, "Rules": "1f"}) + "\n", "other stores or rules"),
     ],
 )
 def test_what_cannot_be_gone_on_with(tmp_path, content, words):
     path = tmp_path / "report"
     path.write_text(content)
     with pytest.raises(ResumeError, match=words):
-        Report.resume(path, SELECTION)
+        Report.resume(path, WHAT)
     assert path.read_text() == content, "it was left as it was"
 
 
 def test_one_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Report.resume(tmp_path / "report", SELECTION)
+        Report.resume(tmp_path / "report", WHAT)

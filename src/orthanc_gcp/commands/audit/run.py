@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,11 @@ class _Run:
         )
         self._repair = self._make_repair() if asked.fix else None
         index = self._orthanc and self._orthanc.index
-        self._selection = {**asked.meant, "Index": index}
+        self._what = {
+            "Selection": {**asked.meant, "Index": index},
+            "Stores": {one.name: settings.dicomweb_url(one) for one in self._accounts},
+            "Rules": _digest_of_rules(settings),
+        }
         self._report, position = self._begin(opened)
         self._began, self._after, self._totals = position.began, position.after, position.totals
         self._audit = self._make_audit(opened)
@@ -103,24 +109,22 @@ class _Run:
         try:
             with _writing(file):
                 if file is not None and asked.resume:
-                    report, position = Report.resume(file, self._selection)
+                    report, position = Report.resume(file, self._what)
                     return opened.enter_context(report), position
                 if file is not None:
                     return opened.enter_context(Report.create(file, self._header(begun))), begun
             if asked.resume:
-                return None, self._positions.load(self._selection)
+                return None, self._positions.load(self._what)
         except ResumeError as error:
             fail(f"--resume: {file or 'an audit without a report'}: {error}")
         return None, begun
 
     def _header(self, position: Position) -> dict[str, Any]:
-        settings = self._settings
         return {
             "Began": utc(position.began),
-            "Selection": self._selection,
+            **self._what,
             "Orthanc": self._orthanc and self._orthanc.as_json(),
             "Ledger": database.place(self._ledger.engine),
-            "Stores": {one.name: settings.dicomweb_url(one) for one in self._accounts},
             "Version": orthanc_gcp.__version__,
         }
 
@@ -249,7 +253,7 @@ class _Run:
         """Say how far it came, and how it can go on."""
         if self._report is None:
             position = Position(self._began, self._after, self._totals)
-            self._positions.save(self._selection, position)
+            self._positions.save(self._what, position)
         self._write_end(BROKEN_OFF, complete=False)
         self._progress.line(
             f"broken off after {self._done:,} of {count(self._total, 'study')}; this goes on:\n"
@@ -276,6 +280,15 @@ class _Run:
         """How many changes of Orthanc nobody could read: of what they were is not known."""
         lost = lost_changes_of(self._ledger)
         return sum(lost.get(one.name, 0) for one in self._accounts)
+
+
+def _digest_of_rules(settings: Settings) -> str:
+    """What stands for the rules in a report, in 16 hexadecimal digits.
+
+    Their values may be a patient's, and are not shown.
+    """
+    wanted = [asdict(rule) for rule in settings.rules], settings.backfill is not None
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from orthanc_gcp.custody.audit.totals import Totals
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["Position", "Positions", "ResumeError", "began_of"]
+__all__ = ["Position", "Positions", "ResumeError", "began_of", "refuse_another"]
 
 _NAME = "audit"
 
@@ -51,32 +51,35 @@ class Positions:
     def __init__(self, ledger: Ledger) -> None:
         self._key_values = ledger.key_values
 
-    def save(self, selection: Mapping[str, Any], position: Position) -> None:
-        """Write down where one goes on, in place of another."""
+    def save(self, what: Mapping[str, Any], position: Position) -> None:
+        """Write down where one goes on, in place of another.
+
+        Parameters
+        ----------
+        what
+            It compares: ``Selection``, ``Stores`` and ``Rules``.
+        """
         value = {
-            "Selection": dict(selection),
+            **what,
             "Began": utc(position.began),
             "After": position.after,
             "Totals": position.totals.as_json(),
         }
         self._key_values.set(_NAME, value)
 
-    def load(self, selection: Mapping[str, Any]) -> Position:
-        """Where one goes on.
+    def load(self, what: Mapping[str, Any]) -> Position:
+        """Where one goes on that compares the same.
 
         Raises
         ------
         ResumeError
-            There is none, or it was of another selection.
+            There is none, or it compared something else.
         """
         value = self._key_values.get(_NAME, dict)
         try:
             if value is None:
                 raise ResumeError("there is none that was broken off: one with a report needs it")
-            if value["Selection"] != selection:
-                raise ResumeError(
-                    "that which was broken off was of another selection, or of another Orthanc"
-                )
+            refuse_another(what, value)
             return _position(value)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ResumeError("the ledger does not say how far it came") from None
@@ -94,6 +97,20 @@ class Positions:
     def forget(self) -> None:
         """It has come to its end."""
         self._key_values.delete(_NAME)
+
+
+def refuse_another(what: Mapping[str, Any], broken_off: Mapping[str, Any]) -> None:
+    """Refuse to go on with an audit that compared something else than what is to be compared.
+
+    Raises
+    ------
+    ResumeError
+        It did.
+    """
+    if broken_off.get("Selection") != what["Selection"]:
+        raise ResumeError("it is of another selection, or of another Orthanc")
+    if any(broken_off.get(name) != value for name, value in what.items()):
+        raise ResumeError("it is of other stores or rules, of a configuration that was changed")
 
 
 def _position(value: Mapping[str, Any]) -> Position:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from orthanc_gcp.custody.audit.positions import Position, ResumeError, began_of
+from orthanc_gcp.custody.audit.positions import Position, ResumeError, began_of, refuse_another
 from orthanc_gcp.custody.audit.totals import Totals
 from orthanc_gcp.file_locks import FileLock, lock_opened
 
@@ -54,19 +54,24 @@ class Report:
         return report
 
     @classmethod
-    def resume(cls, path: Path, selection: Mapping[str, Any]) -> tuple[Report, Position]:
+    def resume(cls, path: Path, what: Mapping[str, Any]) -> tuple[Report, Position]:
         """Go on with a report, and where: what is not whole at its end is cut off.
+
+        Parameters
+        ----------
+        what
+            Is to be compared, as in its header: ``Selection``, ``Stores`` and ``Rules``.
 
         Raises
         ------
         ResumeError
-            It is of another selection, complete, or no report.
+            It is of something else, complete, or no report.
         OSError
             It cannot be read or written.
         """
         report = cls(*_locked(os.open(path, os.O_RDWR), path))
         try:
-            return report, report._cut(selection)
+            return report, report._cut(what)
         except BaseException:
             report._close()
             raise
@@ -112,14 +117,13 @@ class Report:
         self._file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self._file.flush()
 
-    def _cut(self, selection: Mapping[str, Any]) -> Position:
+    def _cut(self, what: Mapping[str, Any]) -> Position:
         """Leave what is of whole studies, and find out where that ends."""
         lines = _lines(self._file)
         header, end = next(lines, ({}, 0))
         if header.get("Audit") != FORMAT:
             raise ResumeError("it is no report of an audit")
-        if header.get("Selection") != selection:
-            raise ResumeError("it is of another selection, or of another Orthanc")
+        refuse_another(what, header)
         try:
             position, place = _last_whole_study(lines, began_of(header), end)
         except (AttributeError, KeyError, TypeError, ValueError):
