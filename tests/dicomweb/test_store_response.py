@@ -108,6 +108,23 @@ def test_who_is_in_both_lists_is_not_stored():
     assert results[V].detail == "the store names it as stored and as failed: quota of something"
 
 
+WARNING = {"00081196": {"vr": "US", "Value": [0xB000]}}
+
+
+def warned(said):
+    results = ask(said).results
+    assert {one.status for one in results.values()} == {InstanceStatus.STORED}
+    return {uid for uid, one in results.items() if one.warned}
+
+
+@pytest.mark.parametrize("status", ["200 OK", "202 Accepted"])
+def test_what_is_stored_with_a_warning_may_be_other_data(status):
+    assert warned(answer(document([item(U, **WARNING), item(V)]), status)) == {U}
+    assert warned(answer(document([item(U), item(U, **WARNING), item(V)]), status)) == {U}
+    empty = {"00081196": {"vr": "US"}}
+    assert warned(answer(document([item(U, **empty), item(V)]), status)) == set()
+
+
 def test_uids_that_nobody_sent():
     stored = ask(answer(document([item("1.9"), item(U)], [failure("1.8")])))
     assert {uid: each.status.value for uid, each in stored.results.items()} == {

@@ -23,7 +23,7 @@ from orthanc_gcp.transport.google_error import read_google_error
 __all__ = ["InstanceResult", "InstanceStatus", "judge", "limit_of_answer", "names_nothing"]
 
 _REFERENCED, _FAILED = "00081199", "00081198"
-_INSTANCE, _REASON, _URL = "00081155", "00081197", "00081190"
+_INSTANCE, _REASON, _WARNING, _URL = "00081155", "00081197", "00081196", "00081190"
 _DETAILS = ("00091097", "00090097")  # FailureDetailJSON and FailureDetail
 _PADDING = " \0"
 _PATH = re.compile(r"/studies/([^/?]+)/series/([^/?]+)/instances/([^/?]+)$")
@@ -33,7 +33,7 @@ class InstanceStatus(StrEnum):
     """What became of an instance."""
 
     STORED = "stored"
-    """The store has it, with these bytes (now or already)."""
+    """The store has it, with these bytes (now or already), unless it gives a warning."""
     CONFLICT = "conflict"
     """The store has another file under these UIDs, and did not replace it."""
     INVALID = "invalid"
@@ -59,18 +59,26 @@ class InstanceResult:
         line of bounded length.
     failure_reason
         The code of a failure, attribute (0008,1197).
+    warned
+        Whether the store has stored it with a warning, attribute (0008,1196): by PS3.18 §10.5.3 it
+        may have changed or left out some of the data.
     """
 
     status: InstanceStatus
     detail: str = ""
     failure_reason: int | None = None
+    warned: bool = False
 
 
 @dataclass
 class _Answer:
-    """An answer taken apart: stored instances with their paths, failed ones, unnamed failures."""
+    """An answer taken apart: stored instances with their paths, failed ones, unnamed failures.
+
+    Those of the stored ones that come with a warning are in ``warned``, too.
+    """
 
     stored: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
     failed: dict[str, InstanceResult] = field(default_factory=dict)
     unnamed: list[InstanceResult] = field(default_factory=list)
 
@@ -119,7 +127,7 @@ def _result(part: Part, answer: _Answer, foreign: Sequence[str]) -> InstanceResu
     if path not in (None, part.uids):
         words = "the store says that it lies in another study or series"
         return InstanceResult(InstanceStatus.UNACKNOWLEDGED, words)
-    return InstanceResult(InstanceStatus.STORED)
+    return InstanceResult(InstanceStatus.STORED, warned=part.sop_instance_uid in answer.warned)
 
 
 def _unnamed(foreign: Sequence[str]) -> str:
@@ -157,6 +165,8 @@ def _read(body: bytes) -> _Answer | None:
         path = _PATH.search(_text(item, _URL))
         if uid and answer.stored.get(uid) is None:
             answer.stored[uid] = tuple(map(_segment, path.groups())) if path else None
+        if _values(item, _WARNING):
+            answer.warned.add(uid)
     for item in _items(document, _FAILED):
         uid, failure = _text(item, _INSTANCE), _failure(item)
         if uid:

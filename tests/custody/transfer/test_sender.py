@@ -8,7 +8,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,46 @@ def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
         A, [Series(row.study_instance_uid, row.series_instance_uid)]
     )
     assert room.states() == [State.CONFIRMED]
+
+
+class Coercing:
+    """A store that changes an element of what it takes, or does not, and says that it may have."""
+
+    def __init__(self, store: DicomStore, change: Callable[[bytes], bytes]) -> None:
+        self._store, self._change = store, change
+
+    def store(self, parts: Sequence[Part], **more: Any) -> Stored:
+        stored = self._store.store([self._changed(part) for part in parts], **more)
+        return replace(
+            stored, results={uid: replace(of, warned=True) for uid, of in stored.results.items()}
+        )
+
+    def _changed(self, part: Part) -> Part:
+        @contextmanager
+        def read() -> Iterator[Iterator[bytes]]:
+            with part.read() as pieces:
+                yield iter([self._change(b"".join(pieces))])
+
+        return replace(part, read=read)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        (lambda content: content, (State.CONFIRMED, None)),
+        (lambda content: content.replace(b"Doe^", b"DOE^"), (State.DELAYED, "different")),
+    ],
+    ids=["the same", "another"],
+)
+def test_what_is_stored_with_a_warning_is_confirmed_only_by_its_bytes(room, change, outcome):
+    room.receive(make_dicom(PatientName="Doe^Jane"))
+    store, room.store = room.store, Coercing(room.store, change)
+    series = room.send()
+    assert room.states() == [State.ACKNOWLEDGED]
+    destination = Destination(A, store, store, room.congestion, replaces=False, verify="Metadata")
+    ReadBack(room.ledger, {A: destination}, lambda: False).confirm(A, series)
+    (row,) = room.rows()
+    assert (row.state, row.reason) == outcome
 
 
 def test_what_may_not_be_compared_names_the_permission_and_ends_in_quarantine(room, settings):

@@ -279,7 +279,7 @@ class Sender:
                 sha256=digest,
                 attempts=row.attempts + 1,
                 replace=row.replace,
-                other_is_there=overwritten,
+                other_is_there=overwritten or result.warned,
             )
         if result.status is InstanceStatus.UNACKNOWLEDGED and row.attempts:
             # The store may have skipped it once, for another reason.
