@@ -8,6 +8,8 @@ import pytest
 
 from orthanc_gcp.custody.reporting import receipts as module
 from orthanc_gcp.custody.reporting.receipts import digest_of_all, receipts
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from tests.support.transfers import arrive, confirm, settle
 
@@ -82,6 +84,29 @@ def test_each_account_has_its_own(ledger):
         arrive(ledger, 1, study="1", account=account)
     assert [one.account for one in receipts(ledger, "1")] == ["a", "b"]
     assert [one.account for one in receipts(ledger, "1", "b")] == ["b"]
+
+
+@pytest.mark.parametrize("only", [None, "a"])
+def test_what_another_account_supersedes_is_complete_when_that_is_confirmed(ledger, clock, only):
+    """Two Orthancs send to one store by accounts of their own."""
+    store = StoreName("projects/one")
+    ledger = Ledger(ledger.engine, clock, {"a": store, "b": store, "c": StoreName("projects/two")})
+    arrive(ledger, 2, study="1", received_at=10.0)
+    confirm(ledger)
+    arrive(ledger, 1, study="1", prefix="newer", account="b", received_at=20.0)
+    settle(ledger, State.WAITING, account="b", replace=True)
+
+    def complete():
+        return {one.account: one.complete for one in receipts(ledger, "1", only)}["a"]
+
+    assert receipts(ledger, "1", "a")[0].as_json()["States"] == {"superseded": 1, "confirmed": 1}
+    assert not complete(), "the store has neither version for certain"
+    arrive(ledger, 1, study="1", prefix="other", account="c", received_at=20.0)
+    confirm(ledger, account="c")
+    assert not complete(), "another store is no proof"
+    (row,) = settle(ledger, State.ACKNOWLEDGED, account="b", sha256="n", replace=True)
+    ledger.confirmations.confirm({row: clock.now}, [row])
+    assert complete()
 
 
 def test_what_was_never_to_be_sent(ledger):

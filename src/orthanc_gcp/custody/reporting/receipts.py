@@ -110,6 +110,8 @@ class Receipt:
         The newest, in the order in which they happened.
     older_events
         How many more there were.
+    confirmed_elsewhere
+        What other accounts have confirmed of it in the same store, by Series and SOP Instance UID.
     """
 
     account: str
@@ -118,6 +120,7 @@ class Receipt:
     instances: tuple[InstanceReceipt, ...]
     events: tuple[ReceiptEvent, ...]
     older_events: int
+    confirmed_elsewhere: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def confirmed(self) -> list[InstanceReceipt]:
@@ -126,14 +129,21 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether the current version of each instance is confirmed, and in the current store."""
-        seen = {(one.series_instance_uid, one.sop_instance_uid) for one in self.confirmed}
-        return all(
-            one.state in (State.CONFIRMED, State.SUPERSEDED)
-            if one.is_current
-            else (one.series_instance_uid, one.sop_instance_uid) in seen
-            for one in self.instances
-        )
+        """Whether the current version of each instance is confirmed, and in the current store.
+
+        What is superseded may be so by what another account has sent to the same store.
+        """
+        mine = {(one.series_instance_uid, one.sop_instance_uid) for one in self.confirmed}
+        there = mine | self.confirmed_elsewhere
+
+        def is_there(one: InstanceReceipt) -> bool:
+            uids = one.series_instance_uid, one.sop_instance_uid
+            if not one.is_current:
+                return uids in mine
+            is_superseded = one.state is State.SUPERSEDED and uids in there
+            return one.state is State.CONFIRMED or is_superseded
+
+        return all(map(is_there, self.instances))
 
     @property
     def sha256(self) -> str | None:
@@ -247,7 +257,9 @@ def receipts(
                 for row in own
             )
             store = _store(ledger, name, now)
-            found.append(Receipt(name, store, study, every, *_events(connection, name, study)))
+            happened = _events(connection, name, study)
+            elsewhere = _confirmed_elsewhere(connection, known, now, study)
+            found.append(Receipt(name, store, study, every, *happened, elsewhere))
         return found
 
 
@@ -280,6 +292,22 @@ def _events(
     newest = [ReceiptEvent(*row) for row in connection.execute(query)]
     total = connection.scalar(sql.select(sql.func.count()).select_from(events).where(mine)) or 0
     return tuple(reversed(newest)), max(0, total - len(newest))
+
+
+def _confirmed_elsewhere(
+    connection: sql.Connection, known: Iterable[AccountStore], now: AccountStore | None, study: str
+) -> frozenset[tuple[str, str]]:
+    """What other accounts have confirmed of a study in a store."""
+    if now is None or now.name is None:
+        return frozenset()
+    same = [one.id for one in known if one.name == now.name and one.id != now.id]
+    of = transfers.c
+    query = sql.select(of.series_instance_uid, of.sop_instance_uid).where(
+        of.study_instance_uid == study,
+        of.destination_id.in_(same),
+        of.state == State.CONFIRMED,
+    )
+    return frozenset((series, instance) for series, instance in connection.execute(query))
 
 
 def _all(names: Iterable[str | None]) -> list[str]:
