@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.support.disks import small_disk
 from tests.support.mishaps import Patients
 from tests.support.orthanc import wait_until
 from tests.support.site import Site
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def fill(disk: Path) -> Path:
@@ -36,15 +23,20 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_the_disk_is_full(tmp_path, small_disk):
-    with Site(tmp_path, section={"Database": f"sqlite:///{small_disk / 'ledger.sqlite'}"}) as site:
+def test_the_disk_is_full(tmp_path):
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        goes_on_when_there_is_room(tmp_path, disk)
+
+
+def goes_on_when_there_is_room(tmp_path, disk):
+    with Site(tmp_path, section={"Database": f"sqlite:///{disk / 'ledger.sqlite'}"}) as site:
         patients = Patients(site)
         site.wait_for_following()
         site.emulator.switch(bandwidth=100_000)  # some are on their way when it happens
         patients.arrive(10)
         wait_until(lambda: "sending" in site.states(), 20)
         for _ in range(3):
-            filler = fill(small_disk)
+            filler = fill(disk)
             patients.arrive(40, size=16)
             wait_until(lambda: site.log().count("full") > 0, 30, site.log)
             filler.unlink()

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from orthanc_gcp.cli import app
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import change_cursors, transfers
+from tests.support.disks import small_disk
 from tests.support.emulator import STORE_PATH
 from tests.support.front import Front
 from tests.support.orthanc import Orthanc, wait_until
@@ -418,6 +419,21 @@ def test_a_report(site, tmp_path):
     assert "none that was broken off" in run(site, "audit", "--resume", code=2)
     run(site, "audit", "--study", study.uid, "--fix", code=1)
     study.confirmed()
+
+
+def test_a_report_for_which_there_is_no_room(site, tmp_path):
+    """What was written stays, and it goes on when there is."""
+    study = Study(site, instances=60).confirmed()
+    more = ["--study", study.uid, "--report"]
+    with small_disk(tmp_path / "disk", "4k") as disk:
+        said = run(site, "audit", *more, disk / "report", code=2)
+        assert f"{disk / 'report'}: cannot be written: No space left on device" in said
+        assert "Traceback" not in said
+        begun = tmp_path / "report"
+        begun.write_bytes((disk / "report").read_bytes())
+    run(site, "audit", *more, begun, "--resume")
+    _, line, end = lines_of(begun)
+    assert (len(line["Stored"][study.series]), end["End"]["ExitCode"]) == (60, 0)
 
 
 def test_one_that_is_broken_off_and_gone_on_with(site, tmp_path):

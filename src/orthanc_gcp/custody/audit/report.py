@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -109,7 +110,9 @@ class Report:
         os.fsync(self._file.fileno())
 
     def _close(self) -> None:
-        self._file.close()
+        # What could not be written was an error already, and is tried once more.
+        with suppress(OSError):
+            self._file.close()
         if self._lock is not None:
             self._lock.release()
 
