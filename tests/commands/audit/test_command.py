@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from orthanc_gcp.cli import app
+from orthanc_gcp.ledger.database import writing
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.disks import small_disk
@@ -558,6 +559,29 @@ def test_one_without_a_report_that_is_broken_off(site):
     assert "none that was broken off" in run(site, "audit", "--resume", code=2)
     run(site, "audit", "--study", studies[0].uid, "--fix", code=1)
     studies[0].confirmed()
+
+
+def test_whoever_is_impatient_is_told_how_far_it_came_all_the_same(site):
+    """The second signal comes while the ledger is busy, and the place cannot be written yet."""
+    study = Study(site, instances=1).confirmed()
+    slow = {"path": "/studies/*", "method": "GET", "delay": 30}
+    site.emulator.switch(faults=[slow])
+    file = str(site.orthanc.configuration_file)
+    try:
+        process = start(file, "--study", study.uid)
+        wait_until(lambda: site.emulator.switches()["faults"][0]["matched"] > 0, 30)
+        with writing(site.engine()):
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        said, _ = process.communicate(timeout=20)
+    finally:
+        site.emulator.switch(faults=[])
+    assert process.returncode == 130
+    assert "before anything was compared" not in said
+    assert said.splitlines()[-1] == f"orthanc-gcp audit {file} --study {study.uid} --resume"
+    run(site, "audit", "--study", study.uid, "--resume")
 
 
 def test_audit_of_an_account_that_is_another_store_by_now(site, tmp_path):

@@ -167,7 +167,8 @@ class _Run:
         except KeyboardInterrupt:
             return self._break_off()
         finally:
-            self._running.end()
+            with self._to_its_end():
+                self._running.end()
         return self._end(failed)
 
     def _list(self, studies: StudyList) -> list[StudyResult]:
@@ -238,7 +239,7 @@ class _Run:
 
     def _end(self, failed: list[StudyResult]) -> int:
         asked, totals, code = self._asked, self._totals, 0
-        with suppress(KeyboardInterrupt), self._interruption.guarded():  # all was compared
+        with self._to_its_end():  # all was compared
             for result in [*self._problems(), *failed]:
                 self._add(None, [result])
             code = totals.exit_code(with_orthanc=self._orthanc is not None)
@@ -250,16 +251,23 @@ class _Run:
         return code
 
     def _break_off(self) -> int:
-        """Say how far it came, and how it can go on."""
-        if self._report is None:
-            position = Position(self._began, self._after, self._totals)
-            self._positions.save(self._what, position)
-        self._write_end(BROKEN_OFF, complete=False)
-        self._progress.line(
-            f"broken off after {self._done:,} of {count(self._total, 'study')}; this goes on:\n"
-            f"{self._asked.to_resume}"
-        )
+        """Say how far it came, and how it can go on, also to whoever is impatient."""
+        with self._to_its_end():
+            if self._report is None:
+                position = Position(self._began, self._after, self._totals)
+                self._positions.save(self._what, position)
+            self._write_end(BROKEN_OFF, complete=False)
+            self._progress.line(
+                f"broken off after {self._done:,} of {count(self._total, 'study')}; this goes on:\n"
+                f"{self._asked.to_resume}"
+            )
         return BROKEN_OFF
+
+    @contextmanager
+    def _to_its_end(self) -> Iterator[None]:
+        """Whatever signal comes, what is done inside is done, and so is what follows it."""
+        with suppress(KeyboardInterrupt), self._interruption.guarded():
+            yield
 
     def _write_end(self, code: int, *, complete: bool) -> None:
         document = {
