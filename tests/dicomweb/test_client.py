@@ -183,7 +183,14 @@ def test_the_size_that_is_stored(store):
 
 @pytest.mark.parametrize(
     "body",
-    [b"[]", b"{}", b"1", b'{"blobStorageInfo": 1}', b'{"blobStorageInfo": {"sizeBytes": "x"}}'],
+    [
+        b"[]",
+        b"{}",
+        b"1",
+        b'{"blobStorageInfo": 1}',
+        b'{"blobStorageInfo": {"sizeBytes": "x"}}',
+        b'{"blobStorageInfo": {"sizeBytes": 1e999}}',
+    ],
 )
 def test_a_size_that_is_not_said(body):
     with RawServer(says(answer(body))) as server:
@@ -247,6 +254,16 @@ def test_pages_that_come_again_are_given_up(pages):
     ):
         list(client(server).instances("1", page=1))
     assert len(server.heads) == pages + 1
+
+
+def test_a_store_that_knows_neither_limit_nor_offset_is_given_up():
+    every = found(*(("1", "2", f"3.{number}") for number in range(5)))
+    with (
+        paging(lambda _: every) as server,
+        pytest.raises(StoreError, match="all the same"),
+    ):
+        list(client(server).instances("1", page=3))
+    assert len(server.heads) == 2
 
 
 def test_pages_that_do_not_end_are_given_up(monkeypatch):

@@ -258,7 +258,7 @@ class DicomStore:
             found = [named(match) for match in matches]
             yield from (one for one in found if one is not None)
             unnamed += found.count(None)
-            if len(found) == page:  # another one follows
+            if len(found) >= page:  # another one follows
                 same = hash(tuple(found))
                 if same in pages:
                     raise self._nonsense("searching", "its pages are all the same")
@@ -345,7 +345,7 @@ class DicomStore:
         found = self._json(what, self._get(what, path, LONGEST_REFUSAL))
         try:
             return int(found["blobStorageInfo"]["sizeBytes"])
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, OverflowError):
             return None
 
     @contextmanager
