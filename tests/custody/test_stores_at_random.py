@@ -98,7 +98,7 @@ class Life:
         if worker.confirmations.readable(account, [SERIES]):
             rows = worker.confirmations.acknowledged(account, SERIES)
             seen = [row.id for row in rows if there.get(row.sop_instance_uid) == row.sha256]
-            compared = {row.id for row in rows if row.may_be_other}
+            compared = {row.id: row.sha256 for row in rows if row.may_be_other}
             worker.confirmations.confirm(dict.fromkeys(seen, self.clock.now), compared)
 
     def restart(self, _worker: Ledger, _account: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State
 from tests.support.ledgers import (
@@ -106,6 +107,22 @@ def test_a_newer_version_of_an_acknowledged_instance_is_not_confirmed_by_an_old_
     ledger.confirmations.confirm({seen.id: looked})
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
     ledger.confirmations.confirm({seen.id: clock.now})
+    assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_bytes_that_were_read_confirm_no_version_that_came_meanwhile(ledger, clock):
+    """The worker that has sent that has a clock that is behind."""
+    other = Ledger(ledger.engine, lambda: clock.now - 60)
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="old")
+    (seen,) = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.arrivals.record([arrival("1", change_seq=2, attachment_uuid="new")])
+    claim(other, "c")
+    settle_batch(other, State.ACKNOWLEDGED, "c", sha256="new")
+    ledger.confirmations.confirm({seen.id: clock.now}, {seen.id: "old"})
+    assert states(ledger) == {"1": State.ACKNOWLEDGED}
+    ledger.confirmations.confirm({seen.id: clock.now}, {seen.id: "new"})
     assert states(ledger) == {"1": State.CONFIRMED}
 
 

@@ -149,7 +149,7 @@ def test_what_was_there_is_remembered_until_another_is_confirmed(confirmed):
         row = connection.scalar(sql.select(transfers.c.id).where(transfers.c.sha256 == "two"))
     confirmed.confirmations.confirm({row: confirmed.now()})
     assert stored(confirmed) == "one", "a search does not say which of both is there"
-    confirmed.confirmations.confirm({row: confirmed.now()}, {row})
+    confirmed.confirmations.confirm({row: confirmed.now()}, {row: "two"})
     assert stored(confirmed) is None
 
 

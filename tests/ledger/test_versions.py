@@ -44,8 +44,8 @@ def settle(ledger, name: str, state: State, **more: object) -> None:
 
 def confirm(ledger) -> None:
     found = ledger.confirmations.acknowledged(A, SERIES)
-    ids = [row.id for row in found]
-    ledger.confirmations.confirm(dict.fromkeys(ids, ledger.now()), ids)
+    digests = {row.id: row.sha256 for row in found}
+    ledger.confirmations.confirm(dict.fromkeys(digests, ledger.now()), digests)
 
 
 @pytest.mark.parametrize("order", ["older first", "newer first"])

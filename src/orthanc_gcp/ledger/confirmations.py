@@ -105,15 +105,17 @@ _MAKE_DUE = (
     .values(next_attempt_at=sql.bindparam("now"))
 )
 _OWN_SHA256 = sql.func.coalesce(transfers.c.sha256, "")
+_COMPARED = sql.bindparam("compared", type_=sql.Text)
 _CONFIRM = (
     transfers.update()
     .where(
         transfers.c.id == sql.bindparam("row"),
         transfers.c.state == State.ACKNOWLEDGED,
         transfers.c.acknowledged_at <= sql.bindparam("searched"),
-        sql.bindparam("compared", type_=sql.Boolean)
+        (transfers.c.sha256 == _COMPARED)
         | (
-            ~transfers.c.replace
+            _COMPARED.is_(None)
+            & ~transfers.c.replace
             & (sql.func.coalesce(transfers.c.stored_sha256, transfers.c.sha256, "") == _OWN_SHA256)
         ),
     )
@@ -227,7 +229,9 @@ class Confirmations:
                     found[row.id] = row.acknowledged_at
         return found
 
-    def confirm(self, found: Mapping[int, float], compared: Collection[int] = ()) -> None:
+    def confirm(
+        self, found: Mapping[int, float], compared: Mapping[int, str] | None = None
+    ) -> None:
         """These rows were found in the store by a search that began at a time.
 
         What was acknowledged only after that is another sending: it was not searched for. Where the
@@ -239,17 +243,18 @@ class Confirmations:
         found
             Row -> seconds since 1970, UTC.
         compared
-            Those of them whose bytes the store has as they were sent.
+            Those of them whose bytes were read there, each with their SHA-256. They prove nothing
+            of a version that was sent meanwhile, by whichever worker's clock.
         """
         if not found:
             return
-        now = self._now()
+        now, digests = self._now(), compared or {}
         with writing(self._engine) as connection:
-            unsure, soon = doubts(connection, [row for row in found if row not in compared])
+            unsure, soon = doubts(connection, [row for row in found if row not in digests])
             _ask_again(connection, unsure, next_attempt_at=now, stored_sha256=UNSURE)
             _ask_again(connection, soon, next_attempt_at=now + ASK_AGAIN_AFTER)
             sure = [
-                {"row": row, "searched": at, "compared": row in compared, "seen_at": now}
+                {"row": row, "searched": at, "compared": digests.get(row), "seen_at": now}
                 for row, at in found.items()
                 if row not in unsure | soon
             ]

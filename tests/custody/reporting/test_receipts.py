@@ -105,7 +105,7 @@ def test_what_another_account_supersedes_is_complete_when_that_is_confirmed(ledg
     confirm(ledger, account="c")
     assert not complete(), "another store is no proof"
     (row,) = settle(ledger, State.ACKNOWLEDGED, account="b", sha256="n", replace=True)
-    ledger.confirmations.confirm({row: clock.now}, [row])
+    ledger.confirmations.confirm({row: clock.now}, {row: "n"})
     assert complete()
 
 

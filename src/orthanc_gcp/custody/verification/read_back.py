@@ -77,7 +77,7 @@ class _Reading:
     found
         The instances that it has, as they were sent as far as that was looked at.
     compared
-        Those of them, by their rows, whose bytes it has as they were sent.
+        Those of them, by their rows, whose bytes it has as they were sent, with their SHA-256.
     missing
         Those that it does not have, or cannot give back.
     different
@@ -91,7 +91,7 @@ class _Reading:
     """
 
     found: list[Transfer] = field(default_factory=list)
-    compared: set[int] = field(default_factory=set)
+    compared: dict[int, str] = field(default_factory=dict)
     missing: list[Transfer] = field(default_factory=list)
     different: list[tuple[Transfer, str]] = field(default_factory=list)
     failed: list[Transfer] = field(default_factory=list)
@@ -153,7 +153,7 @@ class ReadBack:
             return 0
         asked = 0
         seen: dict[int, float] = {}
-        compared: set[int] = set()
+        compared: dict[int, str] = {}
         confirmations = self._ledger.confirmations
         readable = confirmations.to_read(account, series, MOST_KNOWN)
         for number, (one, known) in enumerate(readable.items(), 1):
@@ -169,7 +169,7 @@ class ReadBack:
             compared |= reading.compared
             if len(seen) >= CONFIRMED_AT_ONCE:
                 confirmations.confirm(seen, compared)
-                seen, compared = {}, set()
+                seen, compared = {}, {}
             if not goes_on:
                 confirmations.make_due(account, list(readable)[number:])
                 break
@@ -428,9 +428,9 @@ def _compare(destination: Destination, reading: _Reading) -> None:
     unread = 0
     # Those that have failed before come last, and are in the way of none.
     for row in sorted(reading.found, key=lambda row: row.attempts):
-        if row.reason == TransferReason.COMPARED:  # a moment ago, when the store had refused it
+        if row.sha256 and row.reason == TransferReason.COMPARED:  # when the store had refused it
             same.append(row)
-            reading.compared.add(row.id)
+            reading.compared[row.id] = row.sha256
             continue
         if not _is_compared(destination.verify, row):
             same.append(row)
@@ -454,7 +454,7 @@ def _compare(destination: Destination, reading: _Reading) -> None:
         unread = 0
         if theirs.sha256 == row.sha256:
             same.append(row)
-            reading.compared.add(row.id)
+            reading.compared[row.id] = theirs.sha256
         else:
             words = f"the store gives back {theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
             reading.different.append((row, words))
