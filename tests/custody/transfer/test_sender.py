@@ -281,6 +281,33 @@ def test_what_was_compared_with_the_store_is_not_read_a_second_time(room):
     assert room.states() == [State.CONFIRMED]
 
 
+def test_what_takes_long_to_compare_holds_up_no_other_of_its_batch(room):
+    """What the store has taken is read back meanwhile."""
+    first = make_dicom()
+    room.receive(first)
+    room.send()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WAITING, sha256=None))
+    room.receive(make_dicom(), make_dicom())
+    begun, goes_on, read_file = threading.Event(), threading.Event(), room.store.open
+
+    def slow(*uids):
+        begun.set()
+        assert goes_on.wait(30)
+        return read_file(*uids)
+
+    room.store.open = slow
+    sending = threading.Thread(target=room.send)
+    sending.start()
+    try:
+        assert begun.wait(30)
+        assert room.states() == [State.SENDING, State.ACKNOWLEDGED, State.ACKNOWLEDGED]
+    finally:
+        goes_on.set()
+        sending.join()
+    assert room.states() == [State.ACKNOWLEDGED] * 3
+
+
 class Coercing:
     """A store that changes an element of what it takes, or does not, and says that it may have."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from dataclasses import replace
 
 import pytest
@@ -80,8 +81,15 @@ class Room:
             refused[self.receive(ours)] = hashlib.sha256(ours).hexdigest()
             if theirs is not None:
                 self._stow(theirs)
-        found = self.conflicts.compare(self.destination, refused)
+        found = self.compared(refused)
         return [found[row.id] for row in refused]
+
+    def compared(self, refused):
+        return dict(
+            one
+            for some in self.conflicts.compare(self.destination, refused)
+            for one in some.items()
+        )
 
     def compare(self, ours, theirs=None):
         (found,) = self.compare_all((ours, theirs))
@@ -152,7 +160,7 @@ def test_uids_that_cannot_stand_in_an_address_stop_no_other(room, stow):
     stow(file)
     row, same = replace(room.receive(make_instance()), study_instance_uid=".."), room.receive(file)
     refused = {row: "d", same: hashlib.sha256(file).hexdigest()}
-    found = room.conflicts.compare(room.destination, refused)
+    found = room.compared(refused)
     assert (found[row.id].error.reason, found[row.id].outage) == ("uid", None)
     assert found[same.id].error is None
 
@@ -161,7 +169,7 @@ def test_where_orthanc_cannot_give_its_file_no_attributes_are_named(room, stow):
     ours = make_instance()
     stow(changed(ours, PatientID="other"))
     row = replace(room.receive(ours), orthanc_id="0" * 8)
-    found = room.conflicts.compare(room.destination, {row: hashlib.sha256(ours).hexdigest()})
+    found = room.compared({row: hashlib.sha256(ours).hexdigest()})
     assert "different attributes: not known, Orthanc" in found[row.id].difference
 
 
@@ -222,7 +230,7 @@ def test_a_store_that_is_away_is_asked_once(room, faults):
     for file in files:
         refused[room.receive(file)] = "d"
     faults(faults=[{"method": "GET", "status": 503}])
-    found = room.conflicts.compare(room.destination, refused).values()
+    found = room.compared(refused).values()
     assert {one.outage.status for one in found} == {503}
     assert (room.store.sizes, room.store.files) == (1, 0)
 
@@ -232,3 +240,30 @@ def test_a_worker_that_stops_compares_nothing(room):
     file = make_instance()
     found = room.compare(file, file)
     assert (found.error.reason, found.outage, room.store.files) == ("aborted", None, 0)
+
+
+def test_one_that_takes_long_keeps_no_other_back(room, monkeypatch):
+    file = make_instance()
+    room.compare(file, file)  # shows that sizes count
+    files = [make_instance() for _ in range(4)]
+    refused = {room.receive(one): hashlib.sha256(one).hexdigest() for one in files}
+    for one in files:
+        room._stow(one)
+    slow, goes_on, read_file = next(iter(refused)), threading.Event(), room.store.open
+
+    def gated(*uids):
+        assert uids != slow.uids or goes_on.wait(30)
+        return read_file(*uids)
+
+    monkeypatch.setattr(room.store, "open", gated)
+    found = {}
+    try:
+        portions = room.conflicts.compare(room.destination, refused)
+        while len(found) < 3:
+            found |= next(portions)
+        assert slow.id not in found
+    finally:
+        goes_on.set()
+    for some in portions:
+        found |= some
+    assert found == {row.id: Comparison(read=True) for row in refused}

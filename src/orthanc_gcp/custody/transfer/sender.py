@@ -121,13 +121,22 @@ class Sender:
         account = transfers[0].account
         destination = self._destinations[account]
         began = destination.congestion.now
+        outcomes: list[Outcome] = []
+
+        def settle(some: Sequence[Outcome]) -> None:
+            if some:
+                self._ledger.queue.settle(batch, some, self._tokens.identity(account))
+                outcomes.extend(some)
+
         try:
-            outcomes = self._send(destination, transfers)
+            for some in self._send(destination, transfers):
+                settle(some)
         except SQLAlchemyError:
             raise
         except Exception as error:  # a defect, or an answer that no Orthanc gives
-            outcomes = self._failed_unexpectedly(destination, transfers, error, began)
-        self._ledger.queue.settle(batch, outcomes, self._tokens.identity(account))
+            settled = {outcome.id for outcome in outcomes}
+            left = [row for row in transfers if row.id not in settled]
+            settle(self._failed_unexpectedly(destination, left, error, began) if left else [])
         lost = {outcome.id for outcome in outcomes if outcome.state == State.LOST}
         report_losses(
             Counter((row.account, row.study_instance_uid) for row in transfers if row.id in lost)
@@ -135,27 +144,33 @@ class Sender:
         acknowledged = {outcome.id for outcome in outcomes if outcome.state == State.ACKNOWLEDGED}
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
-    def _send(self, destination: Destination, transfers: Sequence[Transfer]) -> list[Outcome]:
+    def _send(
+        self, destination: Destination, transfers: Sequence[Transfer]
+    ) -> Iterator[list[Outcome]]:
+        """What becomes of all of them, some after others, as it is known."""
         if self.source.files.pause:
-            return self.source.storage_is_away(transfers)
+            yield self.source.storage_is_away(transfers)
+            return
         wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
         try:
             found = self._orthanc.checksums.md5s(wanted)
         except OrthancUnavailableError as error:
-            return self.source.orthanc_is_away(transfers, error)
+            yield self.source.orthanc_is_away(transfers, error)
+            return
         md5s = {name: md5 for name, md5 in found.items() if isinstance(md5, str)}
         unknown = found.keys() - md5s.keys()
         readable = [row for row in transfers if row.orthanc_id not in unknown]
-        refused = [
+        yield [
             self.source.without_file(row, str(found[row.orthanc_id]))
             for row in transfers
             if row.orthanc_id in unknown
         ]
-        return refused + (self._send_checked(destination, readable, md5s) if readable else [])
+        if readable:
+            yield from self._send_checked(destination, readable, md5s)
 
     def _send_checked(
         self, destination: Destination, transfers: Sequence[Transfer], md5s: Mapping[str, str]
-    ) -> list[Outcome]:
+    ) -> Iterator[list[Outcome]]:
         digests: dict[str, str] = {}
         parts = [
             self._part(transfer, md5s.get(transfer.orthanc_id), digests) for transfer in transfers
@@ -183,10 +198,12 @@ class Sender:
             )
         except SourceError as error:
             self.source.files.succeeded(digests, began)
-            return self.source.without(transfers, error, md5s)
+            yield self.source.without(transfers, error, md5s)
+            return
         except StoreError as error:
             self.source.files.succeeded(digests, began)
-            return self._refused(destination, transfers, error, began)
+            yield self._refused(destination, transfers, error, began)
+            return
         self.source.files.succeeded(digests, began)
         settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
         if not settled:
@@ -194,15 +211,17 @@ class Sender:
             if result.status is InstanceStatus.UNACKNOWLEDGED:
                 misnamed = self.source.all_misnamed(transfers)
                 if misnamed:
-                    return misnamed
+                    yield misnamed
+                    return
             untaken = StoreError(result.detail, reason=_reason_of(result), retryable=True)
-            return self._blamed(destination, transfers, untaken, began)
+            yield self._blamed(destination, transfers, untaken, began)
+            return
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
         destination.congestion.succeeded(len(transfers), size, seconds, began)
         self._note_success(destination, settled, began)
-        return self._outcomes(destination, transfers, stored, digests)
+        yield from self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
@@ -227,43 +246,48 @@ class Sender:
         transfers: Sequence[Transfer],
         stored: Stored,
         digests: Mapping[str, str],
-    ) -> list[Outcome]:
+    ) -> Iterator[list[Outcome]]:
+        """Of what the store has already at last: to compare it may take long."""
         results = {row: stored.results[row.sop_instance_uid] for row in transfers}
         refused = {
             row: digests[row.orthanc_id]
             for row, result in results.items()
             if result.status is InstanceStatus.CONFLICT and row.orthanc_id in digests
         }
-        compared = self._compare(destination, refused) if refused else {}
-        different = [row for row, one in compared.items() if one.difference is not None]
-        outdated = self._ledger.versions.outdated(different) if different else set()
         again = [
             row
             for row, result in results.items()
             if result.status is InstanceStatus.STORED and row.worker is not None
         ]
         overwritten = self.source.overwritten(again) if again else set()
-        return [
-            self._conflict(destination, row, refused[row], compared[row.id], row.id in outdated)
-            if row in refused
-            else self._outcome(row, result, digests.get(row.orthanc_id), row.id in overwritten)
+        yield [
+            self._outcome(row, result, digests.get(row.orthanc_id), row.id in overwritten)
             for row, result in results.items()
+            if row not in refused
         ]
+        rows = {row.id: row for row in refused}
+        for compared in self._compare(destination, refused) if refused else ():
+            different = [row for row, one in compared.items() if one.difference is not None]
+            outdated = self._ledger.versions.outdated(different) if different else set()
+            yield [
+                self._conflict(destination, row, refused[row], one, row.id in outdated)
+                for row, one in ((rows[number], one) for number, one in compared.items())
+            ]
 
     def _compare(
         self, destination: Destination, refused: Mapping[Transfer, str]
-    ) -> dict[int, Comparison]:
+    ) -> Iterator[dict[int, Comparison]]:
         began = destination.congestion.now
-        compared = self._conflicts.compare(destination, refused)
-        done = [row for row, one in compared.items() if one.error is None]
-        if done:
-            destination.comparing.succeeded(done, began, destination.congestion.now)
-        outage = next((one.outage for one in compared.values() if one.outage), None)
-        if outage is not None:
-            destination.congestion.read_failed(outage)
-            if outage.status == 401:
-                self._tokens.renew(destination.account)
-        return compared
+        for compared in self._conflicts.compare(destination, refused):
+            done = [row for row, one in compared.items() if one.error is None]
+            if done:
+                destination.comparing.succeeded(done, began, destination.congestion.now)
+            outage = next((one.outage for one in compared.values() if one.outage), None)
+            if outage is not None:
+                destination.congestion.read_failed(outage)
+                if outage.status == 401:
+                    self._tokens.renew(destination.account)
+            yield compared
 
     def _outcome(
         self, row: Transfer, result: InstanceResult, digest: str | None, overwritten: bool

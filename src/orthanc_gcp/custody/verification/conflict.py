@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,8 @@ __all__ = ["READERS", "Comparison", "Conflicts"]
 
 READERS = 4
 """So many instances of one batch are compared at once."""
+TOGETHER = 1.0
+"""Seconds for which those that are done wait for others."""
 MOST_REFUSALS = 3
 """Instances of a batch that may not be read, for all to count as such while none was read."""
 _HEAD = 4 * 1024 * 1024
@@ -77,8 +79,8 @@ class Conflicts:
 
     def compare(
         self, destination: Destination, refused: Mapping[Transfer, str]
-    ) -> dict[int, Comparison]:
-        """Compare some instances of one batch; each row's.
+    ) -> Iterator[dict[int, Comparison]]:
+        """Compare some instances of one batch; each row's, some after others as they are done.
 
         What fails for all, such as a missing permission, is not asked again for each of them.
 
@@ -93,19 +95,22 @@ class Conflicts:
             The ledger is away.
         """
         known = self._ledger.stored_digests.known(destination.account, refused)
-        compared = {row: Comparison() for row in known}
+        if known:
+            yield {row: Comparison() for row in known}
         unknown = [(row, sha256) for row, sha256 in refused.items() if row.id not in known]
         batch = _Batch(self._stopping)
         compare = partial(self._compare, destination, batch)
         # The first shows whether the sizes that this store tells are those of files.
         while unknown and destination.account not in self._sizes_count and not batch.given_up:
             row, sha256 = unknown.pop(0)
-            compared[row.id] = compare(row, sha256)
+            yield {row.id: compare(row, sha256)}
         if unknown:
             with ThreadPoolExecutor(min(READERS, len(unknown))) as pool:
-                found = pool.map(lambda one: compare(*one), unknown)
-                compared |= {row.id: one for (row, _), one in zip(unknown, found, strict=True)}
-        return compared
+                left = {pool.submit(compare, *one): one[0].id for one in unknown}
+                while left:
+                    done, _ = wait(left, TOGETHER)
+                    if done:
+                        yield {left.pop(one): one.result() for one in done}
 
     def _compare(
         self, destination: Destination, batch: _Batch, row: Transfer, sha256: str
