@@ -228,8 +228,12 @@ def test_a_quota_that_is_used_up_for_a_moment_is_no_outage(congestion, clock, ca
 
 
 def test_requests_that_are_too_large_are_no_outage(congestion, caplog):
-    congestion.failed(StoreError("a store", reason="too_large", status=413), too_big=True)
+    before = congestion.batch_bytes
+    congestion.too_large(StoreError("a store", reason="too_large", status=413))
     assert caplog.records == []
+    assert (congestion.delay, congestion.problem) == (0, None)
+    assert congestion.batch_bytes < before
+    assert congestion.totals.reasons == {"too_large": 1}
 
 
 def test_what_failed_is_counted_by_its_reason(congestion):

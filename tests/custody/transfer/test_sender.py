@@ -775,7 +775,7 @@ def test_a_store_that_fails_at_all_puts_none_into_quarantine(behind, front):
     behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
 
 
-@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("status", [400, 409, 413])
 def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, status):
     """However long it lasts, and also what comes meanwhile: nothing is in quarantine."""
     behind.receive(*(make_dicom() for _ in range(12)))
@@ -877,8 +877,9 @@ def test_one_that_the_store_never_names_ends_in_quarantine(behind, front):
     assert behind.rows()[1].reason == "unacknowledged"
 
 
-def test_one_alone_that_is_refused_ends_in_quarantine_too(failing):
-    room = failing(400)
+@pytest.mark.parametrize("status", [400, 413])
+def test_one_alone_that_is_refused_ends_in_quarantine_too(failing, status):
+    room = failing(status)
     room.receive(make_dicom())
     for number in range(MOST_LONELY_REFUSALS):
         assert room.states() != [State.QUARANTINED], number
@@ -895,12 +896,13 @@ def test_a_batch_that_is_refused_is_sent_in_halves(failing):
     assert {row.attempts for row in room.rows()} == {0}
 
 
-def test_one_that_is_too_large_is_so_at_once(failing):
-    room = failing(413)
-    room.receive(make_dicom())
-    room.send()
-    (row,) = room.rows()
-    assert (row.state, row.reason) == (State.QUARANTINED, "too_large")
+def test_one_that_is_too_large_is_so_at_once_where_another_is_taken(behind, front):
+    front.largest = 100_000
+    behind.receive(make_dicom(b"x" * 200_000), make_dicom())
+    behind.step_until(lambda: behind.states() == [State.QUARANTINED, State.ACKNOWLEDGED])
+    row = behind.rows()[0]
+    assert row.reason == "too_large"
+    assert row.attempts <= 2
 
 
 def flip(file: Path, place: int) -> bytes:

@@ -20,7 +20,6 @@ from orthanc_gcp.custody.destinations.pace import Pace
 from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.ledger.rows import Amount
 from orthanc_gcp.outages import Outage
-from orthanc_gcp.reasons import StoreReason
 
 __all__ = ["CongestionWindow", "Totals"]
 
@@ -296,6 +295,13 @@ class CongestionWindow:
                 self._shrink()
             return self._back_off(error, SENDING, None)
 
+    def too_large(self, error: GcpError) -> None:
+        """A request carried too much: the next ones carry less, and nothing pauses for it."""
+        with self._lock:
+            reasons = self.totals.failed_for(error.reason)
+            self.totals = replace(self.totals, failed=self.totals.failed + 1, reasons=reasons)
+            self._shrink()
+
     def _shrink(self) -> None:
         self.batch_bytes = max(SMALLEST, self.batch_bytes // 2)
         self.batch_instances = max(FEWEST_INSTANCES, self.batch_instances // 2)
@@ -316,9 +322,7 @@ class CongestionWindow:
         return pause
 
     def _is_outage(self, error: GcpError) -> bool:
-        """Whether people want to know: not of a quota used up for a moment, nor of a size."""
-        if error.reason == StoreReason.TOO_LARGE:
-            return False
+        """Whether people want to know: not of a quota used up for a moment."""
         return error.status != TOO_MANY_REQUESTS or self._failures >= OUTAGE
 
 

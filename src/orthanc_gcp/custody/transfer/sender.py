@@ -53,7 +53,7 @@ __all__ = ["Sender"]
 _log = logging.getLogger(__name__)
 
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
-_REFUSE_INSTANCES = (400, 409, 411, 415, 422)
+_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 FEWEST_REFUSALS = 3
@@ -397,11 +397,11 @@ class Sender:
         if error.reason == StoreReason.ABORTED:
             return [requeued(row) for row in transfers]
         words, reason = str(error), error.reason
-        if error.reason == StoreReason.TOO_LARGE:
-            return self._too_large(destination, transfers, error)
+        together = len(transfers)
+        if error.reason == StoreReason.TOO_LARGE and together > 1:
+            destination.congestion.too_large(error)
         if _is_about_instances(error):
             return self._blamed(destination, transfers, error, began)
-        together = len(transfers)
         unavailable = error.status == 503
         asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
         # One instance may be what the store is always unavailable for.
@@ -441,14 +441,6 @@ class Sender:
         failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
         return self._blamed(destination, transfers, failure, began)
 
-    def _too_large(
-        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
-    ) -> list[Outcome]:
-        if len(transfers) == 1:
-            return [quarantined(transfers[0], error.reason, str(error), None)]
-        destination.congestion.failed(error, too_big=True)
-        return _halves(transfers, error)
-
     def _blamed(
         self,
         destination: Destination,
@@ -469,6 +461,8 @@ class Sender:
         counts = verdict.blame is not Blame.DOUBTFUL
         known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+        if known and error.reason == StoreReason.TOO_LARGE:
+            most = 1
         if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
         destination.congestion.failed(error, suspect=True)
