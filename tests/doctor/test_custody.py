@@ -17,6 +17,7 @@ from orthanc_gcp.ledger.database import connect, make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import schema_version
 from orthanc_gcp.ledger.upgrade import LATEST, prepare
+from orthanc_gcp.orthanc.installation import Service
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
 from tests.support.orthanc import free_port
@@ -188,6 +189,21 @@ def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
     if result is Result.WARNING:
         assert "up to 80 %" in kept.cause
         assert line.cause.startswith(" ".join(map(str, next(iter(options.items())))))
+
+
+@pytest.mark.parametrize(
+    ("version", "result"), [("1.10.1", Result.WARNING), ("1.11.2", Result.PASSED)]
+)
+def test_an_orthanc_that_does_not_know_how_to_reject_recycles(tmp_path, version, result):
+    executable = tmp_path / "Orthanc"
+    executable.write_text(f'#!/bin/sh\necho "$0 {version}"\n')
+    executable.chmod(0o755)
+    whole = {"MaximumPatientCount": 5, "MaximumStorageMode": "Reject"}
+    options = {"Accounts": {"a": ACCOUNT}, "Send": SEND, "ProtectUnsent": False}
+    settings = read({"GoogleCloudPlatform": options, **whole}, tmp_path)
+    site = Site(tmp_path, settings, Service("orthanc", "unit", executable=executable))
+    found = {finding.check: finding for finding in check_custody(site)}
+    assert found["recycling"].result is result
 
 
 @pytest.mark.parametrize(

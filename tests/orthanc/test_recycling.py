@@ -43,18 +43,42 @@ def test_a_name_cannot_lead_elsewhere(orthanc):
     assert Recycling(OrthancRest(orthanc.url)).is_protected("../system?") is None
 
 
-def test_limits_of_a_version_that_says_them(monkeypatch):
-    system = {"MaximumStorageSize": 5, "MaximumPatientCount": 7, "MaximumStorageMode": "Reject"}
-    assert limits_of(monkeypatch, system) == StorageLimits(5, 7, "Reject")
-    assert limits_of(monkeypatch, {"MaximumStorageSize": "x"}) == StorageLimits()
-    assert limits_of(monkeypatch, {"Name": "old"}) is None
-    assert limits_of(monkeypatch, []) is None
+CONFIGURED = StorageLimits(3, 4, "Reject")
 
 
-def limits_of(monkeypatch, system):
+@pytest.mark.parametrize(
+    ("system", "limits"),
+    [
+        (
+            {"MaximumStorageSize": 5, "MaximumPatientCount": 7, "MaximumStorageMode": "Recycle"},
+            StorageLimits(5, 7, "Recycle"),
+        ),
+        ({"MaximumStorageSize": "x", "MaximumPatientCount": 7}, StorageLimits(0, 7, "Reject")),
+        (
+            {"Version": "1.12.3", "MaximumStorageSize": 0, "MaximumStorageMode": "Recycle"},
+            StorageLimits(0, 4, "Recycle"),
+        ),
+        ({"Version": "1.11.2"}, CONFIGURED),
+        ({"Version": "1.11.1"}, StorageLimits(3, 4, "Recycle")),
+        ({"Version": "mainline"}, CONFIGURED),
+        ([], CONFIGURED),
+    ],
+)
+def test_each_limit_that_a_version_does_not_say_is_as_configured(monkeypatch, system, limits):
     rest = OrthancRest("http://localhost:1/")
     monkeypatch.setattr(rest, "call", lambda *_: system)
-    return Recycling(rest).limits()
+    assert Recycling(rest).limits(CONFIGURED) == limits
+
+
+def test_a_version_that_knows_no_modes_recycles(tmp_path):
+    options = {"MaximumPatientCount": 1, "MaximumStorageMode": "Reject"}
+    with Orthanc(tmp_path, options, plugins=()) as orthanc:
+        statuses = [
+            orthanc.request("POST", "/instances", make_instance(patient=name)).status
+            for name in "AB"
+        ]
+        limits = Recycling(OrthancRest(orthanc.url)).limits(StorageLimits(0, 1, "Reject"))
+    assert limits.recycles == (statuses == [200, 200])
 
 
 def test_a_refusal_is_no_absence(monkeypatch):

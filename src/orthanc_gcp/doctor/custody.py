@@ -26,6 +26,8 @@ from orthanc_gcp.doctor.orthanc import Site
 from orthanc_gcp.doctor.script import Script, ScriptError
 from orthanc_gcp.doctor.secret_files import exposure, of_modes
 from orthanc_gcp.errors import ConfigurationError, LedgerError
+from orthanc_gcp.orthanc.installation import version_of
+from orthanc_gcp.orthanc.recycling import StorageLimits, mode_of
 from orthanc_gcp.reasons import LedgerReason
 from orthanc_gcp.users import user_name
 
@@ -300,12 +302,12 @@ def _standstill(site: Site) -> str:
 def _recycling(site: Site) -> str:
     _needs_rules(site)
     options = site.settings.orthanc
-    limits = {
-        "MaximumStorageSize": options.maximum_storage_size,
-        "MaximumPatientCount": options.maximum_patient_count,
-    }
+    size, patients = options.maximum_storage_size, options.maximum_patient_count
+    limits = {"MaximumStorageSize": size, "MaximumPatientCount": patients}
     on = [f"{name} {limit}" for name, limit in limits.items() if limit]
-    if not (on and options.maximum_storage_mode == "Recycle"):
+    version = None if site.sidecar else version_of(site.executable)
+    mode = mode_of(version, options.maximum_storage_mode)
+    if not StorageLimits(size, patients, mode).recycles:
         return "Orthanc deletes nothing by itself"
     if not site.settings.protects:
         raise WarningError(

@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.orthanc.versions import parse_version
 
-__all__ = ["Recycling", "StorageLimits"]
+__all__ = ["Recycling", "StorageLimits", "mode_of"]
 
 _MEBIBYTE = 1024 * 1024
-_RECYCLE = "recycle"
+_RECYCLE = "Recycle"
+_REJECTS_FROM = (1, 11, 2)
+"""The first version that has ``MaximumStorageMode`` (Orthanc's NEWS)."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,12 @@ class StorageLimits:
 
     mebibytes: int = 0
     patients: int = 0
-    mode: str = "Recycle"
+    mode: str = _RECYCLE
 
     @property
     def recycles(self) -> bool:
         """Whether Orthanc may delete something by itself."""
-        return self.mode.lower() == _RECYCLE and (self.mebibytes > 0 or self.patients > 0)
+        return self.mode.lower() == _RECYCLE.lower() and (self.mebibytes > 0 or self.patients > 0)
 
     def has_room(self, percent: int, patients: int, size_bytes: int) -> bool:
         """Whether so many patients, of so many bytes, may be protected."""
@@ -50,6 +53,19 @@ class StorageLimits:
         return few and (
             not self.mebibytes or size_bytes * 100 <= self.mebibytes * _MEBIBYTE * percent
         )
+
+
+def mode_of(version: tuple[int, ...] | None, configured: str) -> str:
+    """What an Orthanc does when it is full; one of before the option recycles (seen on 1.10.1).
+
+    Parameters
+    ----------
+    version
+        None where it is not known.
+    configured
+        ``MaximumStorageMode``.
+    """
+    return configured if version is None or version >= _REJECTS_FROM else _RECYCLE
 
 
 class Recycling:
@@ -62,15 +78,19 @@ class Recycling:
     def __init__(self, orthanc: OrthancRest) -> None:
         self._orthanc = orthanc
 
-    def limits(self) -> StorageLimits | None:
-        """What ``/system`` says of its limits; None of a version that says nothing of them."""
+    def limits(self, configured: StorageLimits) -> StorageLimits:
+        """What ``/system`` says of its limits, and what is configured where it does not say it.
+
+        It says size and mode from 1.11.3 on, the number of patients from 1.12.4 on (Orthanc's
+        NEWS).
+        """
         system = self._orthanc.call("GET", "/system")
-        if not isinstance(system, dict) or "MaximumStorageSize" not in system:
-            return None
+        said = system if isinstance(system, dict) else {}
+        mode = mode_of(parse_version(str(said.get("Version", ""))), configured.mode)
         return StorageLimits(
-            _whole(system["MaximumStorageSize"]),
-            _whole(system.get("MaximumPatientCount")),
-            str(system.get("MaximumStorageMode", "Recycle")),
+            _whole(said.get("MaximumStorageSize", configured.mebibytes)),
+            _whole(said.get("MaximumPatientCount", configured.patients)),
+            str(said.get("MaximumStorageMode", mode)),
         )
 
     def is_protected(self, patient: str) -> bool | None:

@@ -48,7 +48,7 @@ class Protection:
     up_to_percent
         How much of each limit of Orthanc may be protected.
     configured
-        The limits that the configuration says, for an Orthanc that does not say them.
+        The limits that the configuration says, where Orthanc does not say them.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Protection:
             Orthanc cannot be asked just now.
         """
         if self._known is None:
-            self._known = self._recycling.limits() or self._configured
+            self._known = self._recycling.limits(self._configured)
         return self._known.recycles
 
     def may_be_recycled(self, row: Transfer, absent_since: float) -> bool:
