@@ -21,9 +21,10 @@ from orthanc_gcp.custody.destinations.rate_limit import (
 )
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
-from orthanc_gcp.custody.intake.changes import NEVER, Follower
+from orthanc_gcp.custody.intake.changes import Follower
 from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
+from orthanc_gcp.custody.intake.identity import NEVER
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules

@@ -17,12 +17,11 @@ from orthanc_gcp.custody.intake import changes as module
 from orthanc_gcp.custody.intake.changes import (
     COMPARE_AT_MOST_EVERY,
     MISSING_ALONE_FOR,
-    NEVER,
     NOTE_READ_EVERY,
     SWEEP_EVERY,
     Follower,
 )
-from orthanc_gcp.custody.intake.identity import READ_MARGIN
+from orthanc_gcp.custody.intake.identity import NEVER, READ_MARGIN
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers

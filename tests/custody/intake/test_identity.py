@@ -142,6 +142,22 @@ def test_a_rename_changes_nothing(ledger, orthanc, caplog):
 
 
 @ONE
+@pytest.mark.parametrize("has_rules", [True, False])
+def test_a_command_does_not_say_since_when_an_index_is_followed(ledger, orthanc, has_rules):
+    """It may be the first to use the ledger, after the first rules were loaded, or before."""
+    old = upload(orthanc)
+    time.sleep(1.1 - time.time() % 1)  # Orthanc has whole seconds, and may be some ms behind
+    since = time.time()
+    between = upload(orthanc)
+    time.sleep(1.1 - time.time() % 1)
+    reader = Reader(ledger, orthanc, since if has_rules else time.time())
+    assert source_of(ledger, reader.orthanc) == NAME
+    new = upload(orthanc)
+    assert reader.read() == NAME
+    assert rows(ledger)[NAME] & {*old, *between, *new} == {*(between if has_rules else ()), *new}
+
+
+@ONE
 def test_an_empty_index_is_not_recognized_for_sure(ledger, orthanc):
     """Only its name is known: since when it is followed stays noted until it has something."""
     since = time.time() - 60

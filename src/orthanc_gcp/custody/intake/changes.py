@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake.identity import (
+    NEVER,
     READ_MARGIN,
     Match,
     begin,
@@ -36,7 +37,7 @@ from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Change, Changes, Description, OrthancSource, seconds_of
 
-__all__ = ["NEVER", "Follower"]
+__all__ = ["Follower"]
 
 _log = logging.getLogger(__name__)
 
@@ -91,10 +92,6 @@ class _Found:
     wanted: tuple[Description, ...]
     unreadable: tuple[str, ...]
     gone: tuple[str, ...]
-
-
-NEVER = 253_402_300_799.0
-"""The end of the year 9999: from when on what Orthanc receives is sent where no rule ever was."""
 
 
 class Follower:
@@ -312,7 +309,9 @@ class Follower:
         elif self._before and cursor.source != self._before:
             _log.warning("Orthanc %s has another index now: %s", name, cursor.source)
         if follows and cursor.since >= NEVER > self._since:
-            cursor = replace(cursor, since=self._since)  # its first rules
+            # Its first rules, or its first worker, where a command was first.
+            place, since = self._orthanc.place_before(self._since), self._since
+            cursor = replace(cursor, seq=place, since=since, read_until=since)
             self._ledger.arrivals.record([], cursor)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))

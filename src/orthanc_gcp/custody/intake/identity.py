@@ -19,11 +19,22 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark
 from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
 
-__all__ = ["Match", "begin", "compare", "has_anything", "mark_of", "recognize", "source_of"]
+__all__ = [
+    "NEVER",
+    "Match",
+    "begin",
+    "compare",
+    "has_anything",
+    "mark_of",
+    "recognize",
+    "source_of",
+]
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 5
+NEVER = 253_402_300_799.0
+"""The end of the year 9999: from when on what Orthanc receives is sent where no rule ever was."""
 READ_MARGIN = 600.0
 """All that was received so many seconds before Orthanc has said that nothing follows was read: a
 change of another writer may become visible late, and the clock may be set back."""
@@ -154,7 +165,9 @@ def begin(
 
 
 def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
-    """What the ledger calls the index of an Orthanc, which is followed from now on if it is new.
+    """What the ledger calls the index of an Orthanc.
+
+    Since when a new one is followed, its first worker says: it may have been loaded before.
 
     Raises
     ------
@@ -174,7 +187,7 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
             return found[1].source
         if any(_had_its_place(one, name, orthanc.url) for one in known):
             raise OrthancError("its index is in the place of another: start a worker first")
-        begun = begin(ledger, orthanc, name, ledger.now(), known, was_down=False)
+        begun = begin(ledger, orthanc, name, NEVER, known, was_down=False)
         if begun is not None:
             return begun.source
     raise OrthancError("which index Orthanc has is not clear: try again")
