@@ -154,6 +154,39 @@ def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc
     assert not ledger.arrivals.has_gap(SOURCE)
 
 
+def test_changes_that_are_cleared_again_while_all_is_compared(ledger, orthanc, follow):
+    """What came with them is behind what was compared before."""
+    follower = follow()
+    read_all(follower)
+    lost = upload(orthanc, [make_instance()])
+    orthanc.request("DELETE", "/changes")
+    lost += upload(orthanc, [make_instance()])
+    follower.clock.time += COMPARE_AT_MOST_EVERY + 1
+    while not follower._comparing:
+        assert follower.step()
+    lost += upload(orthanc, [make_instance()])
+    orthanc.request("DELETE", "/changes")
+    lost += upload(orthanc, [make_instance()])
+    read_all(follower)
+    follower.clock.time += COMPARE_AT_MOST_EVERY + 1
+    read_all(follower)
+    assert states(ledger).keys() == set(lost)
+    assert not ledger.arrivals.has_gap(SOURCE)
+
+
+def test_a_comparison_that_breaks_off_is_made_again_soon(ledger, orthanc, follow, monkeypatch):
+    follower = follow()
+    with monkeypatch.context() as broken:
+        broken.setattr(follower._inventory, "step", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            read_all(follower)
+        read_all(follower)  # not at once
+    assert not follower._has_compared
+    follower.clock.time += COMPARE_AT_MOST_EVERY + 1
+    read_all(follower)
+    assert follower._has_compared
+
+
 def test_what_was_overwritten_while_changes_were_cleared_is_sent_anew(ledger, start_orthanc):
     """In the same second, and while nobody read: only its file is another one."""
     orthanc = start_orthanc

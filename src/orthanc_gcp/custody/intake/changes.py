@@ -108,7 +108,8 @@ class Follower:
     address
         The same.
     compare_every
-        Seconds between two comparisons of all that Orthanc has; the first is made at the start.
+        Seconds between two comparisons of all that Orthanc has; the first is made at the start, and
+        one that breaks off is made again a minute later.
     follows
         Whether it is this worker that follows the index that the ledger calls so.
     on_recognized
@@ -161,9 +162,9 @@ class Follower:
         self._others: set[str] = set()
         self._swept = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
-        self._compared = self._compared_for_gap = self._compare_next = float("-inf")
+        self._compare_at = self._compared_for_gap = self._compare_next = float("-inf")
         self._comparing, self._missed = False, 0
-        self._gap = self._has_compared = False
+        self._gap = self._another_gap = self._has_compared = False
 
     @property
     def source(self) -> str:
@@ -311,14 +312,15 @@ class Follower:
         if follows and cursor.since >= NEVER > self._since:
             # Its first rules, or its first worker, where a command was first.
             place, since = self._orthanc.place_before(self._since), self._since
-            cursor = replace(cursor, seq=place, since=since, read_until=since)
+            seq = min(cursor.seq, place)
+            cursor = replace(cursor, seq=seq, since=since, read_until=since)
             self._ledger.arrivals.record([], cursor)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))
         seen_as = (name, self._address) if follows else (cursor.name,)
         cursor = self._ledger.indexes.seen(cursor, *seen_as)
         if cursor.source != self._before:
-            self._compared, self._comparing = float("-inf"), False
+            self._compare_at, self._comparing = float("-inf"), False
             self._has_compared = False
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
@@ -432,6 +434,7 @@ class Follower:
 
     def _open_gap(self) -> None:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
+        self._another_gap = self._gap
         if not self._gap:
             self._ledger.arrivals.open_gap(self._source)
             self._gap, self._comparing = True, False
@@ -616,11 +619,12 @@ class Follower:
         now = self._clock.now()
         if not self._comparing:
             for_gap = self._gap and now - self._compared_for_gap > COMPARE_AT_MOST_EVERY
-            if not for_gap and not now - self._compared > self._compare_every:
+            if not for_gap and now < self._compare_at:
                 return False
             if self._gap:
                 self._compared_for_gap = now
-            self._compared, self._comparing, self._missed = now, True, 0
+            self._compare_at, self._comparing, self._missed = now + self._compare_every, True, 0
+            self._another_gap = False
             self._inventory.begin(self._source)
         if now < self._compare_next and not self._gap:
             return True  # soon: a pause as after the last page would be longer than the rest
@@ -628,6 +632,7 @@ class Follower:
             found = self._inventory.step(cursor.seq)
         except Exception:
             self._comparing = False
+            self._compare_at = min(self._compare_at, now + COMPARE_AT_MOST_EVERY)
             raise
         if found is None:
             self._end_comparison()
@@ -658,7 +663,7 @@ class Follower:
                 self._missed,
             )
             self._on_arrival()
-        if self._gap:
+        if self._gap and not self._another_gap:  # whose instances came behind what was compared
             self._ledger.arrivals.close_gap(self._source)
             self._gap = False
 
