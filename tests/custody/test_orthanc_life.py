@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from orthanc_gcp.custody.intake.changes import REFUSE_AFTER
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.emulator.server import Emulator, Options
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
-from tests.support.orthanc_life import OrthancLife
+from tests.support.orthanc_life import OrthancLife, file_of
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulated_worker import ACCOUNT, SimulatedWorker
 
@@ -158,6 +159,28 @@ def test_what_an_orthanc_elsewhere_had_before_is_not_sent() -> None:
         assert worker.follower.source == "elsewhere/ORTHANC"
         assert {row.source for row in life.rows()} == {"hospital/ORTHANC"}
         elsewhere.index.delete(elsewhere.index.of_level("Patient")[0].identifier)
+
+
+def test_one_of_two_orthancs_on_an_index_is_away() -> None:
+    """Its worker, outside, has followed the index, and leaves that to the other's."""
+    with begun(outside=True) as life:
+        life.receive_a_series(at=0, study=1, count=2, then=4)
+        (orthanc,), (worker,) = life.orthancs, life.workers
+        other = SimulatedOrthanc(orthanc.index, "clinic")
+        other.start()
+        its_worker = SimulatedWorker(life.town, other, "worker-1", life.rules, None)
+        orthanc.stop()
+        for _ in range(3):
+            life._receive(other.index, file_of(0, 0, 0, instance=len(life.received), version=0))
+        for _ in range(3):
+            for one in (worker, its_worker):
+                one.follow()
+                life.clock.time += REFUSE_AFTER
+        for _ in range(4):
+            its_worker.work()
+        assert len(life.rows()) == 5
+        its_worker.end()
+        other.close()
 
 
 def test_an_empty_orthanc_with_the_name_of_another() -> None:

@@ -41,7 +41,7 @@ from tests.support.simulated_worker import ACCOUNT, Killed, SimulatedWorker, Tow
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
 
-__all__ = ["OrthancLife"]
+__all__ = ["OrthancLife", "file_of"]
 
 Uids = tuple[str, str, str]
 FINAL = {

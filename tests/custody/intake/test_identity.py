@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
     MISSING_ALONE_FOR,
+    NOTE_READ_EVERY,
     PROVEN_FOR,
     RECOGNIZE_EVERY,
     REFUSE_AFTER,
@@ -21,7 +22,8 @@ from orthanc_gcp.custody.intake.changes import (
     SWEEP_EVERY,
     Follower,
 )
-from orthanc_gcp.custody.intake.identity import source_of
+from orthanc_gcp.custody.intake.identity import READ_MARGIN, source_of
+from orthanc_gcp.custody.intake.open_transfers import separate
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import change_cursors, transfers
@@ -362,6 +364,38 @@ def test_a_clone_of_what_another_worker_follows_is_refused(ledger, orthanc, star
     assert copy.follower.source == ""
     assert set(original_new) <= rows(ledger)[NAME]
     assert not set(clone_new) & rows(ledger)[NAME]
+
+
+@ONE
+def test_a_clone_of_one_that_has_nothing_new_is_refused_too(
+    ledger, clock, orthanc, start, tmp_path
+):
+    """It has all that was read, and what comes into it is in no ledger."""
+    upload(orthanc)
+    locks = Locks()
+    original = Reader(ledger, orthanc, follows=locks.of("original"))
+    original.read()
+    copy_of(orthanc, tmp_path / "clone" / "storage")
+    clone = start("clone")
+    copy = Reader(ledger, clone, follows=locks.of("copy"))
+    assert copy.read() == NAME, "nothing tells it from the original"
+    new = upload(clone)
+    clock.now = time.time() + 3 * READ_MARGIN
+    for _ in range(3):
+        original.read(later=max(NOTE_READ_EVERY, SEEN_EVERY) + 1)
+    assert copy.read(later=RECOGNIZE_EVERY) == NAME, "the other worker may be about to read it"
+    assert copy.read(later=REFUSE_AFTER + 1) == ""
+    copy.clock.time += REFUSE_AFTER + 1
+    with pytest.raises(OrthancError, match="a copy, or an earlier state, of test/ORTHANC"):
+        copy.read()
+    with pytest.raises(OrthancError, match="a copy of test/ORTHANC"):
+        source_of(ledger, copy.orthanc)
+    name = separate(ledger, copy.orthanc)
+    copy = Reader(ledger, clone, follows=locks.of("copy"))
+    assert copy.read() == name
+    assert set(new) <= rows(ledger)[name]
+    original.read()
+    assert not rows(ledger)[NAME] & set(new)
 
 
 @ONE

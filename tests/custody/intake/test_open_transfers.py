@@ -18,7 +18,7 @@ from orthanc_gcp.custody.intake.open_transfers import (
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import State, transfers
-from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.ledgers import arrival, claim
 from tests.support.orthanc import Orthanc
@@ -131,5 +131,6 @@ def test_only_a_copy_is_followed_by_itself(ledger, source, held):
     name = separate(ledger, source)
     assert [one.orthanc_id for one in Patients(ledger).page(name, "", 9)] == ["patient"]
     assert name.startswith(f"{to}#")
-    assert ledger.indexes.get(name).seq == own.seq
+    begun = ledger.indexes.get(name)
+    assert (begun.seq, begun.since) == (own.seq, seconds_of(own.date))
     assert source_of(ledger, source) == name

@@ -23,6 +23,7 @@ from orthanc_gcp.custody.intake.identity import (
     begin,
     compare,
     has_anything,
+    is_apart,
     mark_of,
     recognize,
 )
@@ -30,7 +31,12 @@ from orthanc_gcp.custody.intake.inventory import Inventory
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
+from orthanc_gcp.errors import (
+    OrthancError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, NewTransfer
@@ -53,7 +59,7 @@ RECOGNIZE_EVERY = 2.0
 OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
 REFUSE_AFTER = 15.0
-"""Seconds in which a worker learns whether another one follows an index."""
+"""Seconds in which a worker learns whether another one follows an index, and reads what is new."""
 WANTED_FOR = 60.0
 """Seconds for which it counts that a worker has wanted to follow an index."""
 SEEN_EVERY = 60.0
@@ -158,6 +164,8 @@ class Follower:
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._another_since: float | None = None
+        self._away_since: float | None = None
+        self._apart: tuple[int, float] | None = None
         self._asked_of, self._asked_at, self._wanted = "", float("-inf"), False
         self._others: set[str] = set()
         self._swept = float("-inf")
@@ -188,11 +196,26 @@ class Follower:
             The ledger is away; nothing was lost.
         """
         try:
-            return self._step()
-        except OrthancError:
+            done = self._step()
+        except OrthancError as error:
             self._recognized_at = float("-inf")  # another index may be there when it is back
             self._others.clear()
+            if isinstance(error, OrthancUnavailableError | OrthancRefusedError):
+                self._leave_to_others()
             raise
+        self._away_since = None
+        return done
+
+    def _leave_to_others(self) -> None:
+        """Where Orthanc stays away, another one may have the same index, and its worker follows it.
+
+        Until this one is back, and for as long as that goes on.
+        """
+        now = self._clock.now()
+        if self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since > REFUSE_AFTER:
+            self._candidate = ""
 
     def _step(self) -> bool:
         follows = bool(self._source) and self._follows(self._source)
@@ -252,7 +275,7 @@ class Follower:
             self._source, self._recognized_at = "", self._clock.now()
             return False
         self._another_since = None
-        if match is Match.RESTORED and not follows:
+        if not follows and (match is Match.RESTORED or self._is_apart(cursor)):
             self._refuse(cursor)
             return False
         self._refused_since = None
@@ -301,6 +324,15 @@ class Follower:
         elif self._another_since is None:
             self._another_since = now
         return self._another_since is not None and now - self._another_since > REFUSE_AFTER
+
+    def _is_apart(self, cursor: Cursor) -> bool:
+        """Whether this one has for some time what the worker that follows the index cannot see."""
+        now = self._clock.now()
+        if not is_apart(self._orthanc, cursor):
+            self._apart = None
+        elif self._apart is None or self._apart[0] != cursor.seq:
+            self._apart = cursor.seq, now
+        return self._apart is not None and now - self._apart[1] > REFUSE_AFTER
 
     def _take(self, match: Match, cursor: Cursor, name: str, follows: bool) -> None:
         if self._begun != cursor.source and self._was_known(self._begun):

@@ -25,6 +25,7 @@ __all__ = [
     "begin",
     "compare",
     "has_anything",
+    "is_apart",
     "mark_of",
     "recognize",
     "source_of",
@@ -172,8 +173,8 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
     Raises
     ------
     OrthancError
-        Orthanc cannot be read from just now, or its index is an earlier state of what it was, or
-        one in the place of another: a worker finds out since when that is to be followed.
+        Orthanc cannot be read from just now, or its index is an earlier state of what it was, or a
+        copy, or one in the place of another: a worker finds out since when that is to be followed.
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
@@ -183,6 +184,10 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
         found = recognize(ledger, orthanc, name, known)
         if found is not None and found[0] in (Match.EMPTIED, Match.RESTORED):
             raise OrthancError("its index is an earlier state of what it was: start a worker first")
+        if found is not None and is_apart(orthanc, found[1]):
+            raise OrthancError(
+                f"it has what no worker has read: is it a copy of {found[1].source}?"
+            )
         if found is not None:
             return found[1].source
         if any(_had_its_place(one, name, orthanc.url) for one in known):
@@ -228,6 +233,22 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
     if found is not None or same:
         return Match.RESTORED if contradicted else Match.CLEARED
     return _by_name(ledger, orthanc, cursor, name, contradicted)
+
+
+def is_apart(orthanc: OrthancSource, cursor: Cursor) -> bool:
+    """Whether an Orthanc has a change that was not read, though all that was later was.
+
+    So it is with a copy of an index whose original has nothing new: it has all that was read.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    """
+    if cursor.read_until is None or cursor.read_until >= NEVER:
+        return False
+    certain = cursor.read_until - READ_MARGIN  # clocks may differ
+    return any(seconds_of(one.date) < certain for one in orthanc.changes(cursor.seq, 1).entries)
 
 
 def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:

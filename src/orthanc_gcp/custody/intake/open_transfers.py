@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.intake.identity import Match, mark_of, recognize
+from orthanc_gcp.custody.intake.identity import Match, is_apart, mark_of, recognize
 from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
@@ -17,7 +17,7 @@ from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.stored_digests import unsure_where
-from orthanc_gcp.orthanc.resources import Description, OrthancSource
+from orthanc_gcp.orthanc.resources import Description, OrthancSource, seconds_of
 
 __all__ = [
     "GONE",
@@ -175,12 +175,14 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
     name = orthanc.name()
     known = ledger.indexes.all()
     found = recognize(ledger, orthanc, name, known)
-    if found is None or found[0] is not Match.RESTORED:
+    if found is None or not (found[0] is Match.RESTORED or is_apart(orthanc, found[1])):
         raise OrthancError("its index is not a copy that has gone on otherwise than the original")
     common = [mark for mark in found[1].marks if mark in map(mark_of, _change(orthanc, mark.seq))]
-    place = common[0].seq if common else orthanc.last_change()
+    place, since = orthanc.last_change(), ledger.now()
+    if common:
+        place, since = common[0].seq, min(since, seconds_of(common[0].date))
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
-    begun = ledger.indexes.begin(name, place, ledger.now(), marks, known)
+    begun = ledger.indexes.begin(name, place, since, marks, known)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
     Patients(ledger).copy(found[1].source, begun.source)
