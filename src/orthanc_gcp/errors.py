@@ -264,7 +264,8 @@ class OrthancUnavailableError(OrthancError):
     Attributes
     ----------
     timed_out : bool
-        Whether it took longer to answer than it may: a smaller question may be answered.
+        Whether it took longer to answer than it may, or answered more: a smaller question may be
+        answered.
     """
 
     reason = LocalReason.ORTHANC_UNAVAILABLE

@@ -24,6 +24,8 @@ class Front(ThreadingHTTPServer):
         Longer bodies are answered 413.
     dislikes
         Bytes -> the status, or ``reset``, of a request that has them in its body.
+    stalls
+        What is in the paths of requests that are not answered before it is closed.
     posts
         How many requests to store there were.
     heads
@@ -38,9 +40,15 @@ class Front(ThreadingHTTPServer):
         self.target = ""
         self.largest = 1 << 40
         self.dislikes: dict[bytes, int | str] = {}
+        self.stalls = ""
+        self.closed = threading.Event()
         self.posts = 0
         self.heads: list[tuple[str, str, dict[str, str]]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def server_close(self) -> None:
+        self.closed.set()
+        super().server_close()
 
     @contextmanager
     def passing(self, body: bytes) -> Iterator[None]:
@@ -65,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.heads.append((self.command, self.path, headers))
         trouble = next((what for of, what in self.server.dislikes.items() if of in body), None)
+        if self.server.stalls and self.server.stalls in self.path:
+            self.server.closed.wait()
         if len(body) > self.server.largest:
             trouble = 413
         if trouble == "reset":

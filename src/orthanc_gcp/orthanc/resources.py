@@ -437,12 +437,21 @@ class OrthancSource:
         ------
         OrthancGoneError
             It was deleted, or its file is not there.
-        OrthancError
-            Orthanc is away, or refuses.
+        OrthancRefusedError
+            Orthanc refuses, or takes too long for this one, though it answers others.
+        OrthancUnavailableError
+            Orthanc is away.
         """
         whole = ",".join(number.replace(",", "-") for number in long)
         path = f"/instances/{resource}/tags?short&ignore-length={whole}"
-        tags = self._orthanc.call("GET", path)
+        try:
+            tags = self._orthanc.call("GET", path)
+        except OrthancUnavailableError as error:
+            if not error.timed_out:
+                raise
+            self.name()
+            words = "Orthanc takes too long for the attributes of an instance"
+            raise OrthancRefusedError(words, status=504) from None  # as a proxy would say
         if tags is None:
             raise OrthancGoneError("Orthanc does not have its attributes", status=404)
         return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}

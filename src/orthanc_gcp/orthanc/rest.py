@@ -212,7 +212,8 @@ class OrthancRest:
         for piece in self._pieces(answer):
             body += piece
             if len(body) > LONGEST_ANSWER:
-                raise OrthancUnavailableError(f"the answer of {printable(self.url)} does not end")
+                words = f"the answer of {printable(self.url)} does not end"
+                raise OrthancUnavailableError(words, timed_out=True)
         return bytes(body)
 
     @contextmanager

@@ -18,6 +18,7 @@ from orthanc_gcp.custody.intake.changes import (
     COMPARE_AT_MOST_EVERY,
     MISSING_ALONE_FOR,
     NOTE_READ_EVERY,
+    RETRY_SHARE,
     SWEEP_EVERY,
     Follower,
 )
@@ -27,11 +28,13 @@ from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavail
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.front import Front
 from tests.support.orthanc import Orthanc, free_port, wait_until
 from tests.support.orthanc_life import file_of
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
+from tests.support.transfers import events_of
 
 SOURCE = "test/ORTHANC"
 
@@ -303,6 +306,70 @@ def test_an_instance_that_cannot_be_read_holds_up_nobody(ledger, orthanc, follow
     read_all(follower)
     assert states(ledger).keys() == {unreadable, *sent}
     assert ledger.arrivals.unreadable(SOURCE) == []
+
+
+@pytest.fixture
+def slow(ledger, orthanc):
+    """A maker of a follower, and of an instance whose attributes Orthanc does not give in time."""
+    with Front() as front:
+        front.target = orthanc.url
+        time.sleep(1.1 - time.time() % 1)
+        source = OrthancSource(OrthancRest(front.url, timeout=1), orthanc.folder / "storage")
+        rules, clock = Rules([RULE], source.attributes), FakeClock()
+        follower = Follower(ledger, source, rules, clock, lambda: None, time.time())
+        follower.clock = clock
+        read_all(follower)
+        (sent,) = upload(orthanc, [make_instance()])
+        front.stalls = f"/instances/{sent}/tags"
+        yield follower, sent, front
+        front.shutdown()
+
+
+def test_an_instance_that_takes_orthanc_too_long_holds_up_nobody(ledger, orthanc, slow):
+    follower, too_long, front = slow
+    sent = upload(orthanc, [make_instance()])
+    read_all(follower)
+    assert states(ledger) == {sent[0]: State.WAITING}
+    assert ledger.arrivals.unreadable(SOURCE) == [too_long]
+    front.stalls = ""
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert states(ledger).keys() == {too_long, *sent}
+    assert ledger.arrivals.unreadable(SOURCE) == []
+
+
+def test_of_those_that_take_too_long_one_is_tried_now_and_then(ledger, orthanc, slow, monkeypatch):
+    follower, too_long, front = slow
+    also = upload(orthanc, [make_instance() for _ in range(2)])
+    front.stalls = "/tags"
+    read_all(follower)
+    assert set(ledger.arrivals.unreadable(SOURCE)) == {too_long, *also}
+    asked = len([path for _, path, _ in front.heads if "/tags" in path])
+    attributes = follower._orthanc.attributes
+
+    def taking_seconds(*question):
+        follower.clock.time += 10
+        return attributes(*question)
+
+    monkeypatch.setattr(follower._rules, "_attributes", taking_seconds)
+    for later, tried in ((SWEEP_EVERY, 1), (SWEEP_EVERY, 1), (10 * RETRY_SHARE, 2)):
+        follower.clock.time += later + 1
+        read_all(follower)
+        assert len([path for _, path, _ in front.heads if "/tags" in path]) == asked + tried
+
+
+def test_what_cannot_be_read_and_is_deleted_is_said(ledger, orthanc, follow, hidden, caplog):
+    follower = follow(RULE)
+    read_all(follower)
+    unreadable, _ = hidden()
+    read_all(follower)
+    orthanc.request("DELETE", f"/instances/{unreadable}")
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert ledger.arrivals.unreadable(SOURCE) == []
+    assert f"are not there any more ({unreadable})" in caplog.text
+    (event,) = events_of(ledger, "changes missing")
+    assert unreadable in event.detail
 
 
 def test_those_that_orthanc_still_refuses_to_describe_are_in_the_way_of_no_step(

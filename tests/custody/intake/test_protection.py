@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, Follower
+from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
 from orthanc_gcp.custody.intake.rules import Rules
@@ -19,6 +19,7 @@ from orthanc_gcp.ledger.schema import Guard, State, lost_changes, patients, tran
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.orthanc.versions import parse_version
 from tests.support.orthanc import Orthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
@@ -234,11 +235,17 @@ def test_when_it_is_switched_off_ours_is_taken_away(room):
 
 def test_an_orthanc_that_recycles_nothing_is_left_alone(room):
     room.receive("A").read()
-    for limits in (StorageLimits(), StorageLimits(patients=MOST, mode="Reject")):
-        room.limits = limits
-        room.start().scan()
-        room.receive("B").read()
-        assert (room.protected, room.guards) == ({"A": False, "B": False}, {})
+    room.limits = StorageLimits()
+    room.start().scan()
+    room.receive("B").read()
+    assert (room.protected, room.guards) == ({"A": False, "B": False}, {})
+
+
+def test_an_orthanc_that_rejects_is_left_alone_if_it_knows_how_to(room):
+    version = parse_version(room.orthanc.json("GET", "/system")["Version"])
+    room.limits = StorageLimits(patients=MOST, mode="Reject")
+    room.start().receive("A").read()
+    assert room.protected == {"A": version < (1, 11, 2)}
 
 
 def test_what_was_written_down_elsewhere_is_protected_too(room):
@@ -498,6 +505,27 @@ def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
     with room.ledger.reading() as connection:
         (lost,) = connection.execute(sql.select(lost_changes)).all()
     assert (lost.changes, lost.first_seq) == (1, lost.last_seq)
+
+
+def test_what_cannot_be_read_yet_is_protected(room):
+    """A rule may want it as soon as its attributes can be read."""
+    room.follower._rules = Rules([SendRule(to="a", tags={"Rows": "64"})], lambda *_: refuse())
+    room.receive("A", "B").read()
+    assert room.states == []
+    assert room.protected == {"A": True, "B": True}
+    room.receive("C", "D", "E", "F").scan()
+    assert room.protected.keys() >= {"A", "B"}
+    assert room.guards["A"] == Guard.OWN
+    room.scan()
+    assert room.guards["A"] == Guard.OWN, "it is needed as long as nobody knows"
+    room.follower._rules = Rules([SendRule(to="a", tags={"Rows": "1"})], room.source.attributes)
+    room.scan(SWEEP_EVERY + 1).scan()
+    assert room.guards == {}
+    assert not any(room.protected.values())
+
+
+def refuse():
+    raise OrthancRefusedError("answered 500", status=500)
 
 
 def test_a_damaged_row_stops_nobody(room):

@@ -77,6 +77,8 @@ MOST_MISSING = 100
 MOST_UNREADABLE, UNREADABLE_AT_ONCE = 1000, 200
 """So many instances may wait for Orthanc to be able to read them; with more, nothing goes on. And
 so many are tried in one sweep."""
+RETRY_FOR, RETRY_SHARE = 1.0, 10
+"""Seconds after which no other one is tried in a sweep; and none for so many times as long."""
 STABLE = ("StableSeries", "StableStudy")
 
 
@@ -87,7 +89,7 @@ class _Found:
     Attributes
     ----------
     wanted
-        Those that a rule wants.
+        Those that a rule wants, or may want as soon as their attributes can be read.
     unreadable
         Those whose attributes cannot be read, by Orthanc's identifiers.
     gone
@@ -168,7 +170,7 @@ class Follower:
         self._apart: tuple[int, float] | None = None
         self._asked_of, self._asked_at, self._wanted = "", float("-inf"), False
         self._others: set[str] = set()
-        self._swept = float("-inf")
+        self._swept = self._retry_at = float("-inf")
         self._inventory, self._compare_every = Inventory(ledger, orthanc), compare_every
         self._compare_at = self._compared_for_gap = self._compare_next = float("-inf")
         self._comparing, self._missed = False, 0
@@ -546,20 +548,26 @@ class Follower:
         found, unreadable = self._orthanc.describe_each(resources, since)
         described = {one.orthanc_id: one for one in found}
         for one in (described[name] for name in resources if name in described):
-            number = change(one.orthanc_id) or 0
-            try:
-                own = list(self._rules.arrivals(self._source, one, number, Priority.LIVE))
-            except (OrthancGoneError, OrthancRefusedError):  # it is there, but not its file
+            own = self._arrivals_of(one, change(one.orthanc_id) or 0)
+            if own is None:
                 unreadable.append(one.orthanc_id)
-                continue
-            arrivals += own
-            if own:
+            arrivals += own or ()
+            if own or own is None:
                 wanted.append(one)
         gone = set(resources) - described.keys() - set(unreadable)
         arrivals = self._guard.recognize(arrivals)
+        retrieved = {one.orthanc_id for one in arrivals if one.retrieved_sha256 is not None}
         to_be_sent = {one.orthanc_id for one in arrivals if one.retrieved_sha256 is None}
-        wanted = [one for one in wanted if one.orthanc_id in to_be_sent]
+        not_needed = retrieved - to_be_sent
+        wanted = [one for one in wanted if one.orthanc_id not in not_needed]
         return _Found(tuple(arrivals), tuple(wanted), tuple(unreadable), tuple(gone))
+
+    def _arrivals_of(self, one: Description, change: int) -> list[NewTransfer] | None:
+        """What the rules make of an instance; None where its attributes cannot be read now."""
+        try:
+            return list(self._rules.arrivals(self._source, one, change, Priority.LIVE))
+        except (OrthancGoneError, OrthancRefusedError):  # it is there, but not its file
+            return None
 
     def _remember_unreadable(self, unreadable: Sequence[str]) -> None:
         """Remember instances that no rule can be applied to, so that they hold up nobody."""
@@ -571,18 +579,40 @@ class Follower:
         arrivals.change_unreadable(self._source, unreadable)
 
     def _retry_unreadable(self) -> None:
+        """Try some again, those first that were not for longest; each may take Orthanc long."""
+        began = self._clock.now()
         some = self._ledger.arrivals.unreadable(self._source)[:UNREADABLE_AT_ONCE]
-        if not some:
+        if not some or began < self._retry_at:
             return
+        found: list[_Found] = []
         try:
-            found = self._transfers_of(some, lambda _: 0)
+            for name in some:
+                found.append(self._transfers_of([name], lambda _: 0))
+                if self._clock.now() - began > RETRY_FOR:
+                    break
         except OrthancRefusedError:  # all of them, still: what is new goes on
             return
-        self._ledger.arrivals.record(found.arrivals)
+        now = self._clock.now()
+        self._retry_at = now + RETRY_SHARE * (now - began)
+        self._ledger.arrivals.record([arrival for one in found for arrival in one.arrivals])
+        gone = [name for one in found for name in one.gone]
+        if gone:
+            self._report_gone(gone)
         # Others may have been added meanwhile, by a backfill.
-        self._ledger.arrivals.change_unreadable(self._source, found.unreadable, some)
-        self._protect(found)
+        unreadable = [name for one in found for name in one.unreadable]
+        self._ledger.arrivals.change_unreadable(self._source, unreadable, some[: len(found)])
+        for one in found:
+            self._protect(one)
         self._on_arrival()
+
+    def _report_gone(self, gone: Sequence[str]) -> None:
+        words = (
+            f"{len(gone)} instances of Orthanc {self._source}, which it could not read, are not "
+            f"there any more ({', '.join(gone[:SHOWN])}): whether a rule wants them is not known"
+        )
+        _log.error("%s", words)
+        for account in sorted(self._rules.accounts):
+            self._ledger.events.add(account, "changes missing", words)
 
     def _note_read(self, cursor: Cursor, asked: float) -> None:
         """Nothing followed when Orthanc was asked: from some time before on, nothing is unread."""

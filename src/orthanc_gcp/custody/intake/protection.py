@@ -164,9 +164,10 @@ class Protection:
     def _go_through(self, source: str) -> Iterator[None]:
         self._known = None  # an Orthanc that was started anew may have other limits
         active = self._is_active()
+        unread = self._write_down_unreadable(source) if active else set[str]()
         for page in self._pages(source):
             names = [patient.orthanc_id for patient in page]
-            needed = self._patients.in_need(source, names) if active else ()
+            needed = unread | self._patients.in_need(source, names) if active else unread
             self._release(source, [one for one in page if one.orthanc_id not in needed])
             yield from self._rest()
         if active:
@@ -200,6 +201,17 @@ class Protection:
         except OrthancRefusedError as error:  # others may have a patient all the same
             self._report_refusal(error)
             return []
+
+    def _write_down_unreadable(self, source: str) -> set[str]:
+        """The patients of instances of which nobody knows yet whether a rule wants them."""
+        instances = self._ledger.arrivals.unreadable(source)
+        found = self._orthanc.describe_each(instances)[0] if instances else []
+        studies: dict[str, set[str]] = {}
+        for one in found:
+            studies.setdefault(one.parents["Patient"], set()).add(one.study_instance_uid)
+        if studies:
+            self._patients.add(source, studies, {})
+        return set(studies)
 
     def _write_down(self, source: str, instances: Sequence[Description]) -> list[Patient]:
         studies: dict[str, set[str]] = {}
