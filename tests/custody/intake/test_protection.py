@@ -9,6 +9,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.open_transfers import close
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
 from orthanc_gcp.custody.intake.rules import Rules
@@ -200,6 +201,15 @@ def test_orthanc_has_room_for_what_comes(room, caplog):
     assert room.protected == {"A": False, "B": True, "C": True, "D": True, "E": True}
     assert Patients(room.ledger).unprotected() == 0
     assert "all patients are protected again" in caplog.text
+
+
+def test_what_is_closed_is_not_unprotected_for_ever(room):
+    """Its Orthanc may never come back, and nobody goes through its patients then."""
+    room.start(percent=20).receive("A", "B", "C").scan()
+    unprotected = Patients(room.ledger).unprotected
+    assert unprotected() == 2
+    close(room.ledger, room.follower.source)
+    assert unprotected() == 0
 
 
 def test_what_is_released_makes_room_at_once(room):

@@ -139,23 +139,8 @@ class Patients:
 
     def in_need(self, source: str, names: Sequence[str]) -> set[str]:
         """Those of some patients of which something is not confirmed, by whatever account."""
-        study, row = patient_studies.c, transfers.c
-        needs = (
-            sql.select(row.id)
-            .join_from(
-                patient_studies,
-                transfers,
-                (row.study_instance_uid == study.study_instance_uid) & (row.source == study.source),
-            )
-            .where(
-                study.source == patients.c.source,
-                study.orthanc_id == patients.c.orthanc_id,
-                row.state.in_(IN_NEED),
-            )
-            .exists()
-        )
         query = sql.select(patients.c.orthanc_id).where(
-            patients.c.source == source, patients.c.orthanc_id.in_(names), needs
+            patients.c.source == source, patients.c.orthanc_id.in_(names), _is_in_need()
         )
         with self._ledger.reading() as connection:
             return set(connection.scalars(query))
@@ -289,9 +274,12 @@ class Patients:
     def unprotected(self, source: str | None = None) -> int:
         """How many are not protected, though something of them is not confirmed; of any index.
 
-        Those that are gone count until it is known that they are lost.
+        Those that are gone count until it is known that they are lost; what is closed, or handed
+        over to another Orthanc, does not.
         """
-        query = sql.select(sql.func.count()).where(patients.c.guard.in_(_UNPROTECTED))
+        query = sql.select(sql.func.count()).where(
+            patients.c.guard.in_(_UNPROTECTED), _is_in_need()
+        )
         if source is not None:
             query = query.where(patients.c.source == source)
         with self._ledger.reading() as connection:
@@ -365,6 +353,25 @@ class Patients:
             if row.study_instance_uid not in known
         ]
         return found, (rows[-1].priority, rows[-1].id) if len(rows) == _ROWS else None
+
+
+def _is_in_need() -> sql.ColumnElement[bool]:
+    """Whether something of a patient is not confirmed, by whatever account."""
+    study, row = patient_studies.c, transfers.c
+    return (
+        sql.select(row.id)
+        .join_from(
+            patient_studies,
+            transfers,
+            (row.study_instance_uid == study.study_instance_uid) & (row.source == study.source),
+        )
+        .where(
+            study.source == patients.c.source,
+            study.orthanc_id == patients.c.orthanc_id,
+            row.state.in_(IN_NEED),
+        )
+        .exists()
+    )
 
 
 def _of_only(source: str, names: Sequence[str]) -> sql.Select[Any]:
