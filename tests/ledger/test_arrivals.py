@@ -49,7 +49,7 @@ def test_held_instances_wait_for_their_study(ledger):
     )
     assert claim(ledger) == []
     assert sorted(ledger.arrivals.held(ORTHANC)) == ["s", "t"]
-    ledger.arrivals.release(["s"])
+    ledger.arrivals.release(ORTHANC, ["s"])
     assert claim(ledger) == ["1"]
     assert ledger.arrivals.held(ORTHANC) == ["t"]
 
@@ -158,11 +158,19 @@ def test_what_no_request_can_name_is_in_quarantine_from_the_beginning(ledger, ca
     assert "\0" not in caplog.text
 
 
+def test_what_another_orthanc_holds_too_waits_for_that_one(ledger):
+    held = arrival("1", held_for_orthanc_id="s")
+    ledger.arrivals.record([held, replace(held, source="other")])
+    ledger.arrivals.release("other", ["s"])
+    assert ledger.arrivals.held(ORTHANC) == ["s"]
+    assert ledger.arrivals.held("other") == []
+
+
 def test_what_no_request_can_name_is_not_held_and_is_written_down_once(ledger):
     one = arrival("1", sop_instance_uid="..", held_for_orthanc_id="s")
     for _ in range(3):
         ledger.arrivals.record([one])
-    ledger.arrivals.release(["s"])
+    ledger.arrivals.release(ORTHANC, ["s"])
     assert ledger.arrivals.held(ORTHANC) == []
     assert states(ledger) == {"1": State.QUARANTINED}
     assert len(events_of(ledger, "quarantined")) == 1

@@ -146,7 +146,7 @@ def test_what_waits_for_one_store_is_never_sent_to_another(process, clock):
     first = process(FIRST)
     first.arrivals.record([arrival("1"), arrival("2", held_for_orthanc_id="s")])
     second = process(SECOND)
-    second.arrivals.release(["s"])
+    second.arrivals.release(ORTHANC, ["s"])
     second.queue.hasten(A)
     second.queue.requeue_due(A)
     second.queue.give_up(A, ORTHANC, clock.now + 1e9)

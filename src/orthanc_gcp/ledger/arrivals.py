@@ -352,14 +352,20 @@ class Arrivals:
         with reading(self._engine) as connection:
             return list(connection.scalars(query))
 
-    def release(self, resources: Sequence[str]) -> None:
-        """These series and studies are stable: their instances may go."""
+    def release(self, source: str, resources: Sequence[str]) -> None:
+        """These series and studies of an index are stable: their instances may go.
+
+        Another Orthanc may have them, too, by the same identifiers, and still receive more.
+        """
+        of = transfers.c
         with writing(self._engine) as connection:
             for some in portions(resources, MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
                     .where(
-                        transfers.c.held_for_orthanc_id.in_(some), transfers.c.state == State.HELD
+                        of.held_for_orthanc_id.in_(some),
+                        of.source == source,
+                        of.state == State.HELD,
                     )
                     .values(state=State.WAITING, held_for_orthanc_id=None)
                 )

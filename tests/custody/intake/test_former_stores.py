@@ -9,7 +9,7 @@ from orthanc_gcp.custody.intake.former_stores import close, hand_over
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSURE, State, events, transfers
-from tests.support.ledgers import A, arrival, claim, settle_batch
+from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
 from tests.support.transfers import events_of
 
 ALL = ("held", "waiting", "delayed", "sending", "acknowledged", "confirmed", "invalid", "uid")
@@ -71,7 +71,7 @@ def test_what_is_open_is_sent_to_the_present_store(ledger, former):
         for name in ("acknowledged", "delayed", "held", "invalid", "waiting")
     ]
     assert len(events_of(ledger, "handed over")) == 5
-    now.arrivals.release(["s"])
+    now.arrivals.release(ORTHANC, ["s"])
     with ledger.reading() as connection:
         mine = transfers.c.destination_id == now.destinations.find(A)
         for row in connection.execute(sql.select(transfers).where(mine)):
@@ -134,7 +134,7 @@ def test_what_is_closed_is_never_sent(ledger, former):
         "sending": "sending",
     }
     assert len(events_of(ledger, "closed")) == 6
-    former.arrivals.release(["s"])
+    former.arrivals.release(ORTHANC, ["s"])
     assert claim(former, "again") == []
     assert close(former, number) == 0
 

@@ -67,7 +67,7 @@ def test_it_is_not_sent(ledger, md5, file):
         "y": State.WAITING,
     }
     assert claim(ledger) == ["y"]
-    ledger.arrivals.release(["series"])
+    ledger.arrivals.release(ORTHANC, ["series"])
     assert states(ledger)["x"] == State.CONFIRMED
 
 

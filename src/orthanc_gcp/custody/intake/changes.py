@@ -500,7 +500,7 @@ class Follower:
             self._report_missing([Missing(number, number, now) for number in numbers])
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
-            self._ledger.arrivals.release(stable)
+            self._ledger.arrivals.release(self._source, stable)
         if found.arrivals or stable:
             self._on_arrival()
 
@@ -653,7 +653,7 @@ class Follower:
         """A restarted Orthanc never reports that what it received before is stable: ask it."""
         held = self._ledger.arrivals.held(self._source)
         if held:
-            self._ledger.arrivals.release(self._orthanc.stable(held))
+            self._ledger.arrivals.release(self._source, self._orthanc.stable(held))
             self._on_arrival()
 
     def _report_missing(self, never: Sequence[Missing]) -> None:
