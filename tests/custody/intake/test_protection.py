@@ -517,6 +517,27 @@ def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
     assert (lost.changes, lost.first_seq) == (1, lost.last_seq)
 
 
+def test_it_is_lost_too_when_orthanc_goes_away_just_then(room, monkeypatch):
+    describe = room.source.describe
+
+    def without_the_first(names, *more):
+        return describe(names[1:], *more)
+
+    def away(*_args, **_more):
+        raise OrthancUnavailableError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source, "describe", without_the_first)
+        patch.setattr(room.source.recycling, "is_protected", away)
+        room.receive("A", "B")
+        with pytest.raises(OrthancUnavailableError):
+            room.read()
+    room.read()
+    with room.ledger.reading() as connection:
+        (lost,) = connection.execute(sql.select(lost_changes)).all()
+    assert lost.changes == 1
+
+
 def test_what_cannot_be_read_yet_is_protected(room):
     """A rule may want it as soon as its attributes can be read."""
     room.follower._rules = Rules([SendRule(to="a", tags={"Rows": "64"})], lambda *_: refuse())

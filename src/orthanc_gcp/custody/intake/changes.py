@@ -489,15 +489,15 @@ class Follower:
         found = self._transfers_of(list(new), new.get)
         if found.unreadable:
             self._remember_unreadable(found.unreadable)
+        if found.gone:  # while they do not count as read: whatever fails now, they are said
+            now = self._ledger.now()
+            numbers = sorted(new[name] for name in found.gone)
+            self._report_missing([Missing(number, number, now) for number in numbers])
         self._note_new_studies(entries)
         self._ledger.arrivals.record(found.arrivals, cursor)
         self._cursor = cursor
         self._note_recognized(cursor)
         self._protect(found)
-        if found.gone:
-            now = self._ledger.now()
-            numbers = sorted(new[name] for name in found.gone)
-            self._report_missing([Missing(number, number, now) for number in numbers])
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
             self._ledger.arrivals.release(self._source, stable)
