@@ -19,6 +19,7 @@ from orthanc_gcp.errors import (
     OrthancRefusedError,
     OrthancUnavailableError,
 )
+from orthanc_gcp.orthanc.by_uid import can_be_asked_for
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.recycling import Recycling
@@ -35,7 +36,6 @@ _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DELETES_OPEN_FILES = os.name == "posix"
 """Elsewhere Orthanc could not delete what is being sent from its folder."""
 _STUDIES, _OVERLAP = 500, 50
-_PATTERN = frozenset("*?\\")
 _SOME = 20
 _REFUSED_ALIKE, _OF_USER = 3, (401, 403)
 """So many instances that are refused, and no answer between, are the fault of none of them; nor are
@@ -262,7 +262,7 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
-        if not uid or _PATTERN & set(uid):  # which a query would take for more than this one
+        if not can_be_asked_for(uid):  # which a query would take for more than this one
             pages = self.study_uids()
             return sorted({name for page in pages for name, other, _ in page if other == uid})
         question = {

@@ -142,7 +142,7 @@ class Orthanc:
 
     def call(self, _method, _path, question):
         return [
-            {"MainDicomTags": {"SOPInstanceUID": uid}, "FileUuid": uuid}
+            {"ID": uuid, "MainDicomTags": {"SOPInstanceUID": uid}, "FileUuid": uuid}
             for uid in question["Query"]["SOPInstanceUID"].split("\\")
             for uuid in self.files.get(uid, ())
         ]

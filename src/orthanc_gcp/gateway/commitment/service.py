@@ -34,6 +34,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import CommitmentState
 from orthanc_gcp.ledger.upgrade import prepare, require_current
 from orthanc_gcp.logs import places
+from orthanc_gcp.orthanc.by_uid import can_be_asked_for, find_by_uid
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import LedgerReason
 
@@ -322,18 +323,12 @@ class CommitmentService:
     def _in_orthanc(self, uids: Sequence[str]) -> Mapping[str, set[str]]:
         """Those of some instances that Orthanc has, and their files (``POST /tools/find``)."""
         found: dict[str, set[str]] = {}
-        if self._orthanc is None or not uids:
+        if self._orthanc is None:
             return found
-        for begin in range(0, len(uids), 100):
-            question = {
-                "Level": "Instance",
-                "Expand": True,
-                "Query": {"SOPInstanceUID": "\\".join(uids[begin : begin + 100])},
-            }
-            answer = self._orthanc.call("POST", "/tools/find", question)
-            for one in answer or []:
-                uid = str(one.get("MainDicomTags", {}).get("SOPInstanceUID", ""))
-                found.setdefault(uid, set()).add(str(one.get("FileUuid", "")))
+        asked = list(filter(can_be_asked_for, uids))
+        for one in find_by_uid(self._orthanc, "Instance", "SOPInstanceUID", asked):
+            uid = str(one.get("MainDicomTags", {}).get("SOPInstanceUID", ""))
+            found.setdefault(uid, set()).add(str(one.get("FileUuid", "")))
         return found
 
     def _report(self, commitment: CommitmentRow) -> None:
