@@ -231,7 +231,7 @@ def planted(site, study, **values):
         ("waiting", "Waiting", 1),
         ("quarantined", "Quarantined", 1),
         ("lost", "Lost", 1),
-        ("superseded", "Superseded", 0),
+        ("superseded", "Superseded", 1),  # by none that is there
         ("withdrawn", "Withdrawn", 0),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orthanc_gcp.custody.audit.comparison import (
     OVERWRITTEN,
+    SUPERSEDED_UNCONFIRMED,
     Held,
     Recorded,
     Scope,
@@ -133,7 +134,6 @@ def test_what_was_sent_on_demand_counts_though_no_rule_wants_it():
         (State.SENDING, Category.WAITING),
         (State.QUARANTINED, Category.QUARANTINED),
         (State.LOST, Category.LOST),
-        (State.SUPERSEDED, Category.SUPERSEDED),
         (State.WITHDRAWN, Category.WITHDRAWN),
     ],
 )
@@ -193,6 +193,18 @@ def test_a_superseded_version_is_judged_by_the_newer():
         (Category.SUPERSEDED, "1.1.1"),
         (Category.MISSING, "1.1.1"),
     ]
+
+
+def test_a_version_that_one_of_another_account_supersedes():
+    """Both accounts are the same store."""
+    old = row(1, State.SUPERSEDED, received_at=4000.0)
+    of_other = {"confirmed": {uids(1)}}
+    assert kinds(look([held()], [old], [1], **of_other)) == [(Category.SUPERSEDED, "1.1.1")]
+    gone = look([held()], [old], [], **of_other)
+    assert kinds(gone) == [(Category.SUPERSEDED, "1.1.1"), (Category.MISSING, "1.1.1")]
+    for listed in ([], [1]):
+        _, waits = look([held()], [old], listed).findings
+        assert (waits.category, waits.reason) == (Category.WAITING, SUPERSEDED_UNCONFIRMED)
 
 
 def test_two_resources_of_one_study_of_which_one_was_never_written_down():
@@ -320,7 +332,8 @@ def test_no_difference_only_when_all_that_is_wanted_is_there(holds, rows, listed
     for one in holds:
         if one.accounts == {A, "b"} and SCOPE.since <= one.received_at < BEGAN:
             own = mine.get(one.orthanc_id)
-            excused = own and own.transfer.state in (State.SUPERSEDED, State.WITHDRAWN)
+            given_up = State.SUPERSEDED, State.WITHDRAWN, State.DISMISSED
+            excused = own and own.transfer.state in given_up
             assert excused or one.uids in stored | differing
     for one in rows:
         if one.transfer.state == State.CONFIRMED and one.uids not in stored | differing:

@@ -281,6 +281,7 @@ def _sides(account: str, held: Sequence[Held], rows: StudyRows) -> Sides:
         rows.of(account),
         rows.former(account),
         known=rows.in_store_of(account),
+        confirmed=rows.confirmed_for_others(account),
     )
 
 

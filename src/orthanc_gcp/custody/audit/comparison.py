@@ -17,6 +17,7 @@ from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
     "OVERWRITTEN",
+    "SUPERSEDED_UNCONFIRMED",
     "Comparison",
     "Held",
     "Recorded",
@@ -34,6 +35,7 @@ _SENT = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
 _TRANSIENT = frozenset({Category.NOT_IN_LEDGER, Category.MISSING, Category.UNKNOWN})
 OVERWRITTEN = "Orthanc has received it anew, and the ledger has not read that yet"
+SUPERSEDED_UNCONFIRMED = "the version that another account sends there is not confirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Sides:
         What the store lists.
     known
         What the ledger has of that store, for whatever account.
+    confirmed
+        What of that is confirmed for another account.
     """
 
     account: str
@@ -123,6 +127,7 @@ class Sides:
     former: Sequence[tuple[Recorded, str]] = ()
     listed: Set[Uids] = frozenset()
     known: Set[Uids] = frozenset()
+    confirmed: Set[Uids] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,7 @@ class _Study:
         for rows in self._rows.values():
             for row in rows:
                 found.findings += self._of_row(row)
+            found.findings += self._of_others(rows)
             stored = self._in_store(rows)
             if stored is not None:
                 row, finding = stored
@@ -257,6 +263,16 @@ class _Study:
             yield self._finding(Category.QUARANTINED, row, TransferReason.DAMAGED)
         elif self._is_overwritten(row) and self._received(row) < self._scope.began:
             yield self._finding(Category.WAITING, row, OVERWRITTEN)
+
+    def _of_others(self, rows: Sequence[Recorded]) -> Iterator[Finding]:
+        """What is wrong where only a version that another account sends there supersedes all."""
+        if any(row.transfer.state != State.SUPERSEDED for row in rows):
+            return
+        row = _newest(rows)
+        if row.uids not in self._sides.confirmed:
+            yield self._finding(Category.WAITING, row, SUPERSEDED_UNCONFIRMED)
+        elif row.uids not in self._listed:
+            yield self._finding(Category.MISSING, row, "")
 
     def _in_store(self, rows: Sequence[Recorded]) -> tuple[Recorded, Finding | None] | None:
         """The version that the store should have, and what is wrong where it has it not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Any
@@ -66,15 +66,20 @@ class StudyRows:
 
     def in_store_of(self, account: str) -> set[Uids]:
         """What any account is to have, or had, in the store that this one is by now."""
+        mine = {row.uids for row in self.by_account.get(account, [])}
+        return mine | {row.uids for row in self._of_others(account)}
+
+    def confirmed_for_others(self, account: str) -> set[Uids]:
+        """What is confirmed for other accounts in the store that this one is by now."""
+        others = self._of_others(account)
+        return {row.uids for row in others if row.transfer.state == State.CONFIRMED}
+
+    def _of_others(self, account: str) -> Iterator[Recorded]:
         current = self._current.get(account)
         name = None if current is None else current.name
-        return {
-            row.uids
-            for rows in self.by_account.values()
-            for row in rows
-            if row.transfer.account == account
-            or (name is not None and self._stores.get(row.destination_id) == name)
-        }
+        for other, rows in self.by_account.items():
+            if other != account and name is not None:
+                yield from (row for row in rows if self._stores.get(row.destination_id) == name)
 
 
 def recorded(ledger: Ledger, study: str) -> StudyRows:
