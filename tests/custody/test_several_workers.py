@@ -105,6 +105,24 @@ def test_the_ledger_may_be_away(tmp_path, postgres):
         site.wait_for(confirmed=len(sent))
 
 
+def test_the_ledger_may_only_be_read(tmp_path, postgres):
+    """As after a failover, while a worker works and when one begins."""
+    with Site(tmp_path, section={"Database": postgres.url}) as site:
+        site.wait_for_following()
+        for begins in (False, True):
+            if begins:
+                site.stop_worker()
+                site.log_file("worker").unlink()
+            postgres.set("default_transaction_read_only", "on")
+            if begins:
+                site.start_worker()
+            site.upload(make_study(instances=1)[0])
+            wait_until(lambda: "read-only transaction" in site.log(), 30, site.log)
+            postgres.set("default_transaction_read_only", "off")
+            site.wait_for(confirmed=1 + begins)
+            assert site.workers["worker"].poll() is None
+
+
 def test_workers_share_what_waits(tmp_path, postgres):
     with Site(tmp_path, section={"Database": postgres.url}) as site:
         site.wait_for_following()

@@ -168,6 +168,14 @@ def test_a_database_that_is_away_is_told_from_a_wrong_question(engine, tmp_path)
     assert not is_away(wrong.value)
 
 
+def test_a_database_that_may_only_be_read_is_away(postgresql_ledger):
+    engine = postgresql_ledger.engine
+    with pytest.raises(sql.exc.DBAPIError) as only_read, writing(engine) as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.execute(key_values.insert().values(name="n", value=0))
+    assert is_away(only_read.value)
+
+
 def test_threads_that_write_into_a_file_take_turns_on_one_connection(tmp_path):
     engine = database.connect(f"sqlite:///{tmp_path}/ledger")
     order, connections = [], set()

@@ -72,6 +72,13 @@ class Postgres:
         except psycopg.OperationalError:
             return False
 
+    def set(self, option: str, value: str) -> None:
+        """For all sessions, from their next transaction on."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SYSTEM SET {option} = {value}")
+            connection.execute("SELECT pg_reload_conf()")
+
     def stop(self) -> None:
         """At once, as a crash would end it."""
         if self._process is not None:

@@ -136,8 +136,18 @@ def _quoted(url: str) -> str:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the database itself fails, and not what was asked of it."""
-    return isinstance(error, sql.exc.OperationalError | sql.exc.InterfaceError)
+    """Whether the database itself fails, and not what was asked of it.
+
+    A PostgreSQL that may only be read, as one is after a failover, says so by an internal error
+    (PEP 249; SQLSTATE 25006).
+    """
+    return isinstance(
+        error,
+        sql.exc.OperationalError
+        | sql.exc.InterfaceError
+        | sql.exc.InternalError
+        | sql.exc.TimeoutError,
+    )
 
 
 def words_of(error: Exception) -> str:

@@ -160,7 +160,7 @@ class Worker:
             except LedgerError:
                 self._parts.registry.leave()
                 raise
-            except sql.exc.OperationalError as error:
+            except sql.exc.SQLAlchemyError as error:  # whatever it is, it may pass, as later on
                 pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
                 self._stopping.wait(pause)
