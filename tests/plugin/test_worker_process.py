@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -90,6 +91,19 @@ def test_a_python_that_is_gone(started, caplog):
     wait_until(lambda: caplog.text.count("cannot be started by /no/python") > 1)
     assert "(it did not start)" in caplog.text
     assert process.socket is None
+
+
+def test_no_thread_is_left_to_attend_to_it(started, caplog):
+    others = psutil.Process().children()
+    process = started(READY + "time.sleep(0.5); os._exit(7)")
+    wait_until(lambda: process.socket)
+    before = threading.stack_size(1 << 46)  # no machine has room for one
+    try:
+        wait_until(lambda: caplog.text.count("can't start new thread") > 1)
+        wait_until(lambda: psutil.Process().children() == others)  # none runs beside the next
+    finally:
+        threading.stack_size(before)
+    wait_until(lambda: process.socket)
 
 
 def test_one_that_hangs_is_killed(started, monkeypatch):

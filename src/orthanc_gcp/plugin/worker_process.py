@@ -122,14 +122,20 @@ class WorkerProcess:
             self._stopping.wait(delay)
 
     def _run_once(self) -> int | None:
-        """Run the process once; its exit code, None if it could not be started."""
+        """Run the process once; its exit code, None if it could not be started, or attended to."""
+        process = None
         try:
             process = self._open_process()
-        except OSError as error:
-            _log.error("the %s cannot be started by %s: %s", self._what, self._command[0], error)
+            return 0 if process is None else self._attend(process)
+        except Exception as error:  # no thread or no memory is left for it: that may pass
+            words = str(error) or type(error).__name__
+            _log.error("the %s cannot be started by %s: %s", self._what, self._command[0], words)
+            if process is not None:
+                self._discard(process)
             return None
-        if process is None:
-            return 0
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> int:
+        """Tell a process what it is to do, and pass on what it says until it ends."""
         assert process.stdin and process.stdout and process.stderr  # noqa: S101 -- for mypy # nosec B101
         self._last_error = ""
         log = threading.Thread(target=self._relay, args=(process.stderr,), daemon=True)
@@ -170,6 +176,16 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl+C at Orthanc is for Orthanc to pass on
             )
             return self._process
+
+    def _discard(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process that is not attended to: the next one must not run beside it."""
+        self._socket = None
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
     def _kill_unstarted(self, process: subprocess.Popen[bytes]) -> None:
         _log.error("the %s has not started within %g s: it is killed", self._what, START_WITHIN)
