@@ -110,6 +110,8 @@ class LedgerReason(StrEnum):
     """Another worker has the ledger, or the name that was given to this one."""
     REPLACED = "replaced"
     """The ledger's file was deleted, or another put in its place, while a worker used it."""
+    SHARED_SESSION = "shared_session"
+    """What is before PostgreSQL has several connections share its sessions."""
 
 
 class NetworkFault(StrEnum):

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sql
 
@@ -26,6 +27,7 @@ from orthanc_gcp.ledger.workers import (
     has_several,
     worker_registry,
 )
+from orthanc_gcp.reasons import LedgerReason
 from tests.support.ledgers import ORTHANC, arrival, claim
 from tests.support.orthanc import wait_until
 from tests.support.simulation import FakeClock
@@ -361,6 +363,27 @@ def test_after_a_pause_of_the_server_nobody_is_ended(postgresql_ledger, joined, 
         two.refresh(ORTHANC)
         time.sleep(0.3)
     assert (one.alive, two.alive) == (True, True)
+
+
+def test_a_pooler_whose_clients_share_a_session_is_refused(postgresql_ledger, joined):
+    """As PgBouncer does in the mode "transaction": locks of one worker would be those of all."""
+    url = postgresql_ledger.engine.url
+    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False)) as session:
+        pooled = sql.create_engine(url, creator=lambda: session)
+        with pytest.raises(LedgerError, match="pooler") as refused:
+            joined(pooled)
+        assert refused.value.reason == LedgerReason.SHARED_SESSION
+
+
+def test_a_session_that_becomes_another_one_is_refused(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, clock=clock)
+    clock.time += REFRESH_EVERY
+    registry.refresh(ORTHANC)
+    registry._connection.exec_driver_sql("DISCARD ALL")
+    clock.time += REFRESH_EVERY
+    with pytest.raises(LedgerError, match="pooler"):
+        registry.refresh(ORTHANC)
 
 
 def test_a_worker_counts_on_its_lock_only_for_a_while(postgresql_ledger, joined):

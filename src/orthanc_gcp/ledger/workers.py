@@ -7,7 +7,9 @@ server notes when (``pg_stat_activity.state_change``, by its own clock). Who fin
 has been silent for too long ends it (``pg_terminate_backend``, for sessions of the same role), and
 what that worker had is taken over as from a dead one. No worker's clock is compared with another's.
 A worker counts itself as one only for as long as it has just seen its lock: one that wakes up
-sends nothing more.
+sends nothing more. A pooler that gives the same session to one connection after another (PgBouncer,
+"pool_mode", transaction and statement) makes the locks of one those of all: each worker marks its
+session, and refuses one whose mark another connection sees, or that does not have it any more.
 
 On SQLite there is one worker. It locks a file beside the database, and, where the system can, the
 database itself, whatever its name: a hard link or a mount is the same file, of which SQLite would
@@ -21,6 +23,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import struct
 import threading
 from collections.abc import Callable
@@ -35,6 +38,7 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.file_locks import file_lock, is_locked
+from orthanc_gcp.ledger.database import place, reading
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.schema import State, key_values, transfers
 from orthanc_gcp.reasons import LedgerReason
@@ -93,7 +97,8 @@ class WorkerRegistry(Protocol):
         Raises
         ------
         LedgerError
-            There is a worker already, of the same name or on a database for one.
+            There is a worker already, of the same name or on a database for one; or sessions are
+            shared.
         SQLAlchemyError
             The database is away.
         """
@@ -114,7 +119,8 @@ class WorkerRegistry(Protocol):
         Raises
         ------
         LedgerError
-            The file of the database was deleted or replaced: what is written is lost.
+            The file of the database was deleted or replaced: what is written is lost. Or sessions
+            of the database are shared: its locks are everybody's.
         SQLAlchemyError
             The database is away: the others see this worker no more.
         """
@@ -345,6 +351,7 @@ class _Several:
         self._silent: set[_Session] = set()
         self._followed = ""
         self._seen = float("-inf")
+        self._mark = secrets.token_hex(8)
 
     @property
     def alive(self) -> bool:
@@ -401,16 +408,37 @@ class _Several:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         # It is not to be handed to anybody else, nor to be tested by the pool.
         connection.detach()
-        # A machine that lost its power is to be noticed by the server within half a minute.
-        for option, seconds in (("idle", 10), ("interval", 5), ("count", 3)):
-            connection.exec_driver_sql(f"SET tcp_keepalives_{option} = {seconds}")
-        connection.exec_driver_sql("SET statement_timeout = '3s'")
-        if not _lock(connection, ALIVE, self._name):
+        try:
+            locked = self._prepare(connection)
+        except (LedgerError, sql.exc.SQLAlchemyError):
+            connection.close()
+            raise
+        if not locked:
             connection.close()
             return False
         self._connection, self._seen = connection, now
         _note(self._engine, self._name, alone=False)
         return True
+
+    def _prepare(self, connection: sql.Connection) -> bool:
+        """Make a session one that may hold locks; whether it has that of this worker."""
+        # A machine that lost its power is to be noticed by the server within half a minute.
+        for option, seconds in (("idle", 10), ("interval", 5), ("count", 3)):
+            connection.exec_driver_sql(f"SET tcp_keepalives_{option} = {seconds}")
+        connection.exec_driver_sql("SET statement_timeout = '3s'")
+        connection.execute(_SET_MARK, {"mark": self._mark})
+        with reading(self._engine) as other:
+            if other.scalar(_MARK) == self._mark:
+                raise self._shared()
+        return _lock(connection, ALIVE, self._name)
+
+    def _shared(self) -> LedgerError:
+        return LedgerError(
+            f"{place(self._engine)} is a pooler that gives one session of PostgreSQL to several "
+            "connections: name the server itself, or have each connection keep its own "
+            "(PgBouncer: pool_mode = session)",
+            reason=LedgerReason.SHARED_SESSION,
+        )
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -423,6 +451,8 @@ class _Several:
 
     def _renew(self, connection: sql.Connection | None, source: str, now: float) -> list[str]:
         assert connection is not None  # noqa: S101 - refresh() has seen to it # nosec B101
+        if connection.scalar(_MARK) != self._mark:
+            raise self._shared()
         self._end_silent(connection)
         if self._followed and self._followed != source:
             _unlock(connection, FOLLOWS, self._followed)
@@ -489,6 +519,10 @@ _END = sql.text(
     " OR application_name = :application"
     " AND application_name <> current_setting('application_name'))"
 )
+
+
+_SET_MARK = sql.text("SELECT set_config('orthanc_gcp.worker', :mark, false)")
+_MARK = sql.text("SELECT current_setting('orthanc_gcp.worker', true)")
 
 
 def _lock(connection: sql.Connection, kind: int, name: str) -> bool:
