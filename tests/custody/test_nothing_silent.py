@@ -72,3 +72,21 @@ def test_the_ledger_is_deleted_while_the_worker_runs(tmp_path):
         site.workers.pop("worker")
         site.start_worker()  # as Orthanc does
         wait_until(lambda: "this ledger is a new one" in site.log(), 30, site.log)
+
+
+def test_the_write_ahead_log_is_deleted_while_the_worker_runs(tmp_path):
+    """SQLite writes on into it, and nobody finds that, least of all after the worker is killed."""
+    with Site(tmp_path) as site:
+        site.wait_for_following()
+        site.upload(make_study(instances=1)[0])
+        site.wait_for(confirmed=1)
+        log = site.orthanc.folder / "storage" / "orthanc-gcp.sqlite-wal"
+        time.sleep(1.5)  # the worker looks once a second
+        log.unlink()
+        assert site.workers["worker"].wait(20) == 1
+        assert f"{log} was deleted" in site.log()
+        assert site.states() == {"confirmed": 1}, "what was in it was written into the ledger"
+        site.workers.pop("worker")
+        site.start_worker()  # as Orthanc does
+        site.upload(make_study(instances=1)[0])
+        site.wait_for(confirmed=2)

@@ -17,6 +17,7 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.ledger import database, workers
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import (
     ALIVE_FOR,
@@ -191,6 +192,25 @@ def test_a_file_that_is_not_there_any_more(sqlite_ledger, joined, becomes):
     with pytest.raises(LedgerError, match="was deleted, or another file put in its place"):
         registry.refresh(ORTHANC)
     assert not registry.alive
+
+
+@pytest.mark.parametrize("becomes", ["deleted", "replaced"])
+def test_a_write_ahead_log_that_is_not_there_any_more(sqlite_ledger, joined, tmp_path, becomes):
+    link = tmp_path / "link"
+    link.symlink_to(str(sqlite_ledger.engine.url.database))  # SQLite's files are not beside it
+    engine = database.connect(f"sqlite:///{link}")
+    registry = joined(engine)
+    Ledger(engine).arrivals.record([arrival("1")])
+    for _ in range(2):
+        registry.refresh(ORTHANC)
+    log = Path(f"{sqlite_ledger.engine.url.database}-wal")
+    log.unlink()
+    if becomes == "replaced":
+        log.touch()
+    with pytest.raises(LedgerError, match="-wal was deleted, or another file put in its place"):
+        registry.refresh(ORTHANC)
+    assert not registry.alive
+    engine.dispose()
 
 
 def test_on_sqlite_whoever_else_has_claimed_something_is_dead(sqlite_ledger, joined):

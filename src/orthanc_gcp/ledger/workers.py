@@ -119,7 +119,7 @@ class WorkerRegistry(Protocol):
         Raises
         ------
         LedgerError
-            The file of the database was deleted or replaced: what is written is lost. Or sessions
+            A file of the database was deleted or replaced: what is written is lost. Or sessions
             of the database are shared: its locks are everybody's.
         SQLAlchemyError
             The database is away: the others see this worker no more.
@@ -272,6 +272,13 @@ class _DatabaseLock:
         return True
 
 
+class _File(NamedTuple):
+    """What tells a file from all others of a machine."""
+
+    device: int
+    number: int
+
+
 class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
@@ -279,7 +286,8 @@ class _Alone:
         self._engine, self._name = engine, name
         self._dead: list[str] | None = None
         self._lock = file_lock(_lock_file(engine))
-        self._there: tuple[int, int] | None = None
+        self._there: _File | None = None
+        self._log: _File | None = None
         self._database = _DatabaseLock(Path(str(engine.url.database)))
         self.alive = False
 
@@ -296,13 +304,27 @@ class _Alone:
         self.alive = True
         _note(self._engine, self._name, alone=True)
 
-    def _which_file(self) -> tuple[int, int] | None:
+    def _which_file(self, suffix: str = "") -> _File | None:
         """What tells the file at the path from any other; None if there is none."""
+        path = Path(str(self._engine.url.database)).resolve()
         try:
-            found = Path(str(self._engine.url.database)).stat()
+            found = path.with_name(f"{path.name}{suffix}").stat()
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
+        return _File(found.st_dev, found.st_ino)
+
+    def _replaced(self) -> str | None:
+        """The file that is not the one that this process has open any more, if there is one.
+
+        The write-ahead log is the same for as long as a connection is open (SQLite, "Write-Ahead
+        Logging"): what is written into one that nobody else finds is lost if this process is
+        killed.
+        """
+        if self._which_file() != self._there:
+            return str(self._engine.url.database)
+        log = self._which_file("-wal")
+        self._log = self._log or log
+        return None if log == self._log else f"{self._engine.url.database}-wal"
 
     def _in_use(self) -> LedgerError:
         return LedgerError(
@@ -316,11 +338,11 @@ class _Alone:
 
     def refresh(self, source: str, *, may_join: bool = True) -> list[str]:  # noqa: ARG002
         with suppress(OSError):  # it cannot be looked at: SQLite says what is wrong with it
-            if self._which_file() != self._there:
+            if replaced := self._replaced():
                 self.alive = False
                 raise LedgerError(
-                    f"the ledger {self._engine.url.database} was deleted, or another file put in "
-                    "its place, while the worker ran: it ends, to begin with what is there",
+                    f"the ledger {replaced} was deleted, or another file put in its place, while "
+                    "the worker ran: it ends, to begin with what is there",
                     reason=LedgerReason.REPLACED,
                 )
         if self._dead is None:
