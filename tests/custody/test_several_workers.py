@@ -189,3 +189,31 @@ def test_two_orthancs_with_the_defaults_are_two(tmp_path, postgres):
             assert len(site.stored()) == 12
         finally:
             other.__exit__()
+
+
+def test_orthancs_take_turns_where_there_is_one_connection(tmp_path, postgres):
+    section, account = {"Database": postgres.url}, {"MaxConnections": 1}
+    with Site(tmp_path / "one", section=section, account=account) as site:
+        site.wait_for_following()
+        other = beside(site, tmp_path / "two")
+        other.orthanc.start()
+        other.start_worker("second")
+        try:
+            wait_until(lambda: "has started" in other.log("second"), 30)
+            other.upload(make_study(instances=1)[0])
+            site.wait_for(confirmed=1)
+            (first,) = site.rows()
+            site.emulator.switch(bandwidth=300_000)
+            for content in make_study(instances=80, size=256):
+                site.upload(content)
+            other.upload(make_study(instances=1)[0])
+
+            def of_other():
+                return [row.state for row in site.rows() if row.source == first.source]
+
+            wait_until(lambda: of_other() in (["confirmed", "acknowledged"], ["confirmed"] * 2), 60)
+            assert "waiting" in site.states(), "the other had to wait for all of them"
+            site.emulator.switch(bandwidth=None)
+            site.wait_for(confirmed=82)
+        finally:
+            other.__exit__()

@@ -30,6 +30,9 @@ URGENT_IN_A_ROW = 8
 """So many batches of live instances may be started before one of what is less urgent goes first."""
 OTHERS_EVERY = 2.0
 """Seconds between two questions whether anything of another Orthanc waits, or others send."""
+TURN = 1.0
+"""Seconds for which the only connection is left to other Orthancs, for which something waits: they
+look for it a few times in that time."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
 
@@ -93,6 +96,8 @@ class Dispatcher:
         self._announced_at = float("-inf")
         self._batches = 0
         self._others: dict[str, tuple[float, bool]] = {}  # account -> when asked, whether they wait
+        self._has_others = False
+        self._sent_at: dict[str, float] = {}  # account -> when this worker was last seen to send
 
     def announce(self, account: str, instances: int) -> None:
         """So many more instances of an account are about to be queued, or so many less.
@@ -121,7 +126,8 @@ class Dispatcher:
             self._requeue_abandoned()
         if now - self._counted_at > OTHERS_EVERY:
             self._counted_at = now
-            self._threads.lend(lends=not has_several(self._ledger.engine))
+            self._has_others = has_several(self._ledger.engine)
+            self._threads.lend(lends=not self._has_others)
         started = False
         for destination in self._destinations.values():
             series = self._due(destination) if due else []
@@ -162,14 +168,20 @@ class Dispatcher:
         """How many of the connections that all workers have this one may use.
 
         The last of them is that of another Orthanc, if anything of one waits: who uses them all
-        would claim each that is free again before others ask for it.
+        would claim each that is free again before others ask for it. Where there is only one, all
+        take turns.
         """
         now = self._clock.now()
+        if self._threads.sending(account):
+            self._sent_at[account] = now
         asked_at, others_wait = self._others.get(account, (float("-inf"), False))
         if now - asked_at > OTHERS_EVERY and self._source():
             others_wait = self._ledger.queue.others_wait(account, self._source())
             self._others[account] = now, others_wait
-        return max(1, of_all - others_wait)
+        if others_wait and of_all == 1:
+            is_theirs = now - self._sent_at.get(account, float("-inf")) < TURN
+            return 0 if self._has_others and is_theirs else 1
+        return of_all - others_wait
 
     def _start(
         self,
