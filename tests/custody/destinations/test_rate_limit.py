@@ -77,6 +77,21 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_the_old_time(ledger, cl
     assert clock.now - before <= 60
 
 
+def test_however_many_wait_each_has_its_own_turn(ledger, clock, wait):
+    for _ in range(7):  # these wait for their turns meanwhile
+        RateLimit(ledger, "n", 0.1, lambda _: True).acquire()
+    before = clock.now
+    for turn in (70, 80):
+        RateLimit(ledger, "n", 0.1, wait).acquire()
+        assert clock.now - before == pytest.approx(turn, abs=1)
+
+
+def test_who_waits_to_be_given_a_turn_ends_when_the_worker_stops(ledger, clock):
+    for _ in range(9):
+        RateLimit(ledger, "n", 0.1, lambda _: True).acquire()
+    assert ledger.key_values.get("rate_limit:n", float) == pytest.approx(clock.now + 70)
+
+
 def test_the_limits_that_options_ask_for(ledger, clock, wait):
     account = {**STORE, "ServiceAccountFile": "key.json", "MaxRequestsPerMinute": 30}
     section = {"Accounts": {"a": {**account, "MaxBytesPerSecond": 1000}}}

@@ -21,7 +21,9 @@ Wait = Callable[[float], bool]
 _BURST_SECONDS = 0.25
 """Seconds of the rate that one request takes at once: it asks the database four times a second."""
 _LONGEST_DEBT_SECONDS = 60.0
-"""So far ahead of the clock the booked time may be; beyond, the clock was set back."""
+"""So far ahead of the clock the booked time may be: who comes then waits until it is nearer. If it
+is farther than any booking makes it, the clock was set back."""
+_ROUNDING_SECONDS = 1.0
 
 
 class _KeyValues(Protocol):
@@ -84,23 +86,37 @@ class RateLimit:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        seconds = self._reserve(units)
-        while seconds > 0 and not self._wait(min(seconds, 1.0)):
-            seconds -= 1.0
+        is_booked = False
+        while not is_booked:
+            is_booked, seconds = self._reserve(units)
+            while seconds > 0:
+                if self._wait(min(seconds, 1.0)):
+                    return
+                seconds -= 1.0
 
-    def _reserve(self, units: float) -> float:
-        """Book units after all that are booked already; the seconds until their turn."""
-        now = self._bookings.now()
-        start = now
+    def _reserve(self, units: float) -> tuple[bool, float]:
+        """Book units after all that are booked already; the seconds until their turn.
+
+        Where too much is booked, nothing is, and it is the seconds until it may be tried again.
+        """
+        now, is_booked = self._bookings.now(), True
+        start, lasts = now, units / self._rate
 
         def book(booked_until: float | None) -> float:
-            nonlocal start
+            nonlocal start, is_booked
+            start = booked_until = max(now, booked_until or 0.0)
+            if start - now <= _LONGEST_DEBT_SECONDS:
+                return start + lasts
+            # The last one may be booked from there on, and last as long as this one.
+            if start - now <= _LONGEST_DEBT_SECONDS + lasts + _ROUNDING_SECONDS:
+                start, is_booked = start - _LONGEST_DEBT_SECONDS, False
+                return booked_until
             # A clock that was set back must not make anybody wait for the old time.
-            start = max(now, min(booked_until or 0.0, now + _LONGEST_DEBT_SECONDS))
-            return start + units / self._rate
+            start = now + _LONGEST_DEBT_SECONDS
+            return start + lasts
 
         self._bookings.key_values.change(self._name, float, book)
-        return start - now
+        return is_booked, start - now
 
 
 def request_limit(account: Account, bookings: Bookings, wait: Wait) -> RateLimit | None:
