@@ -92,6 +92,36 @@ def test_nothing_acknowledged_is_nothing_to_read_back(threads, gate):
     assert gate.read == []
 
 
+@pytest.fixture
+def no_threads():
+    """Lets no thread start, as a limit of tasks does, until it is called."""
+    before = threading.stack_size(1 << 46)  # no machine has room for one
+    yield lambda: threading.stack_size(before)
+    threading.stack_size(before)
+
+
+def test_without_a_thread_nothing_counts_as_sent_and_is_not_later(threads, gate, no_threads):
+    gate.open.set()
+    with pytest.raises(RuntimeError, match="thread"):
+        threads.send(B, "one", [])
+    assert threads.active() == set()
+    assert threads.rest(0)
+    no_threads()
+    threads.send(B, "two", [])
+    assert threads.rest(10)
+    assert gate.sent == ["two"]
+
+
+def test_without_a_thread_what_is_due_waits(threads, gate, no_threads):
+    gate.open.set()
+    with pytest.raises(RuntimeError, match="thread"):
+        threads.read_back(B, ["s"])
+    no_threads()
+    threads.read_back(B)
+    assert threads.rest(10)
+    assert gate.read == [(B, ["s"])]
+
+
 def test_accounts_do_not_wait_for_each_other(threads, gate):
     for number in range(5):
         threads.send(A, f"a{number}", [])

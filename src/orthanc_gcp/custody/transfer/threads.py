@@ -188,15 +188,31 @@ class TransferThreads:
         self._lends = lends
 
     def send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
-        """Send a claimed batch, then read back its series."""
+        """Send a claimed batch, then read back its series.
+
+        Raises
+        ------
+        RuntimeError
+            No thread can be started for it: it is not sent.
+        """
         with self._changed:
             self._sending[batch] = account
-        self._submit(self._senders[account], partial(self._send, account, batch, transfers))
+        try:
+            self._submit(self._senders[account], partial(self._send, account, batch, transfers))
+        except RuntimeError:
+            with self._changed:
+                del self._sending[batch]
+            raise
 
     def read_back(self, account: str, series: Sequence[Series] = ()) -> None:
         """Read back some series that are due, but for those of which that is being done.
 
         And go on with what has waited while nothing might be asked for.
+
+        Raises
+        ------
+        RuntimeError
+            No thread can be started for it: it waits.
         """
         reading = self._readings[account]
         with self._changed:
@@ -221,11 +237,33 @@ class TransferThreads:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, pool: Executor, task: Callable[[], None]) -> None:
+        """Let a thread of a pool do something.
+
+        Raises
+        ------
+        RuntimeError
+            None can be started, and it is never done: a pool may have it in its queue by then,
+            where the next one would find it.
+        """
+        pending = [task]
         with self._changed:
             self._tasks += 1
-        pool.submit(self._counted, task)
+        try:
+            pool.submit(self._counted, pending)
+        except RuntimeError:
+            with self._changed:
+                if not pending:  # another thread has begun with it all the same
+                    return
+                pending.clear()
+                self._tasks -= 1
+                self._changed.notify_all()
+            raise
 
-    def _counted(self, task: Callable[[], None]) -> None:
+    def _counted(self, pending: list[Callable[[], None]]) -> None:
+        with self._changed:
+            if not pending:
+                return
+            task = pending.pop()
         try:
             task()
         finally:
@@ -283,7 +321,11 @@ class TransferThreads:
                     most = 2 * self._connections[account]
                     reading.pool = self._pool(most, f"gcp-read-back-{account}")
                 reading.threads += 1
-                self._submit(reading.pool, partial(self._read, account))
+                try:
+                    self._submit(reading.pool, partial(self._read, account))
+                except RuntimeError:
+                    reading.threads -= 1
+                    raise
 
     def _read(self, account: str) -> None:
         """Read back what comes next; whether there is more is another turn of the same thread."""
@@ -298,9 +340,9 @@ class TransferThreads:
                 reading.asked.difference_update(series)
                 gives_way = not self._may_ask(account)
                 reading.threads -= 1
+                reading.idle_since = monotonic()
                 if series:  # otherwise whoever asks for what waits goes on with it
                     self._start_reading(account, least=1)
-                reading.idle_since = monotonic()
             if gives_way:
                 self._on_free()
 
