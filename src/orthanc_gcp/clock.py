@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "age"]
+__all__ = ["Clock", "SystemClock", "age", "http_date"]
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -52,3 +53,12 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def http_date(text: str) -> datetime | None:
+    """A date of a field of HTTP (RFC 9110 §5.6.7); None for what is none."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the library takes a number of any length for a year
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from google.auth.transport import Request
 
-from orthanc_gcp.clock import Clock
+from orthanc_gcp.clock import Clock, http_date
 from orthanc_gcp.error_text import classified, media_type
 from orthanc_gcp.errors import TokenError
 from orthanc_gcp.reasons import TokenReason, of_server, of_status
@@ -112,12 +110,8 @@ def _reason(error: GoogleError, status: int) -> str:
 
 def clock_offset(answer: Answer, clock: Clock) -> float | None:
     """Seconds that this machine's clock is ahead of the one of the server that answered."""
-    try:
-        date = parsedate_to_datetime(answer.headers.get("Date", ""))
-    except ValueError:
-        return None
-    theirs = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return (clock.utc() - theirs).total_seconds()
+    theirs = http_date(answer.headers.get("Date", ""))
+    return None if theirs is None else (clock.utc() - theirs).total_seconds()
 
 
 def _skew_in_words(ahead: float | None) -> str:

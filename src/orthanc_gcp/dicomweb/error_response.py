@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from orthanc_gcp.clock import http_date
 from orthanc_gcp.error_text import classified
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.reasons import ApiReason, RpcCode, StoreReason
@@ -139,12 +139,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_WAIT)
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
+    date = http_date(text)
+    if date is None:
         return None
-    seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)
-    return min(max(seconds.total_seconds(), 0.0), LONGEST_WAIT)
+    return min(max((date - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def _plain_text(headers: Mapping[str, str], body: bytes) -> str:
