@@ -134,6 +134,20 @@ def test_rate_limits_and_stopping():
         assert len(recorder.bodies[-1]) == sum(sent)
 
 
+@pytest.mark.parametrize("size", [4, 500_000])
+def test_whether_it_may_end_is_asked_before_its_last_piece(size):
+    recorder = Recorder()
+    with RawServer(recorder) as server:
+        store, asked = client(server), list[int]()
+        with pytest.raises(StoreError, match="not to be sent any more") as caught:
+            store.store([part_from([b"x" * size], size)], may_end=lambda: bool(asked.append(1)))
+        assert (caught.value.reason, len(asked)) == ("aborted", 1)
+        assert recorder.done.wait(5)
+        store.store([part_from([b"x" * size], size)], may_end=lambda: True)
+    assert b"--\r\n" not in recorder.bodies[0][-4:]
+    assert recorder.bodies[-1].endswith(b"--\r\n")
+
+
 def test_small_pieces_travel_together():
     pieces = []
     with RawServer(Recorder()) as server:

@@ -152,6 +152,7 @@ class DicomStore:
         replace: bool = False,
         throttle: Callable[[int], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        may_end: Callable[[], bool] | None = None,
     ) -> Stored:
         """Send instances in one request: a store transaction (PS3.18 §10.5).
 
@@ -163,6 +164,8 @@ class DicomStore:
             Gets the number of bytes before each piece is sent, and may sleep.
         stop
             Ends it by returning True.
+        may_end
+            Ends it by returning False, when all but the last piece was sent.
 
         Raises
         ------
@@ -177,7 +180,7 @@ class DicomStore:
         """
         if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
-        upload = Upload(parts, throttle, stop)
+        upload = Upload(parts, throttle, stop, may_end)
         body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
         return Stored(judge(parts, body), upload.sent)
 

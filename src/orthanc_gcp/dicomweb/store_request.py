@@ -55,6 +55,9 @@ class Upload:
         Gets the number of bytes before each piece; may sleep.
     stop
         Breaks the request off when it returns True.
+    may_end
+        Asked before the last piece, without which the store keeps nothing; breaks the request off
+        when it returns False.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Upload:
         parts: Sequence[Part],
         throttle: Callable[[int], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        may_end: Callable[[], bool] | None = None,
     ) -> None:
         boundary = secrets.token_hex(24)
         self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -70,6 +74,7 @@ class Upload:
         self.parts = len(parts)
         self._throttle = throttle
         self._stop = stop
+        self._may_end = may_end
         self.content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
         around = len(self._head) + 2
         self.length = sum(part.size_bytes + around for part in parts) + len(self._end)
@@ -79,11 +84,12 @@ class Upload:
     def __iter__(self) -> Generator[bytearray | memoryview]:
         for piece in _coalesced(self._pieces()):
             if self._stop is not None and self._stop():
-                raise StoreError(
-                    "stopped while sending", reason=StoreReason.ABORTED, retryable=True
-                )
+                raise _aborted("stopped while sending")
             if self._throttle is not None:
                 self._throttle(len(piece))
+            is_last = self.sent + len(piece) == self.length
+            if is_last and self._may_end is not None and not self._may_end():
+                raise _aborted("it is not to be sent any more")
             yield piece
             self.sent += len(piece)
         self.complete = True
@@ -94,6 +100,10 @@ class Upload:
             yield from _counted(part)
             yield b"\r\n"
         yield self._end
+
+
+def _aborted(words: str) -> StoreError:
+    return StoreError(words, reason=StoreReason.ABORTED, retryable=True)
 
 
 def _counted(part: Part) -> Iterator[bytes]:

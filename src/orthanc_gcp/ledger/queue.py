@@ -35,7 +35,12 @@ from orthanc_gcp.ledger.rows import (
 )
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
-from orthanc_gcp.ledger.versions import reopen_versions, supersede_replaced, supersede_unsent
+from orthanc_gcp.ledger.versions import (
+    doubt_stored,
+    reopen_versions,
+    supersede_replaced,
+    supersede_unsent,
+)
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Queue"]
@@ -71,6 +76,7 @@ _CLAIM = (
 
 
 _HELD = (transfers.c.batch == sql.bindparam("held_by")) & (transfers.c.state == State.SENDING)
+_OF_BATCH = sql.select(transfers.c.id).where(_HELD).with_for_update()
 
 
 @cache
@@ -247,8 +253,18 @@ class Queue:
                 for other in (of.source < source, of.source > source)
             )
 
+    def held(self, batch: str) -> set[int]:
+        """The rows that a batch still holds: those that nobody took back, or has received anew."""
+        with reading(self._engine) as connection:
+            return set(
+                connection.scalars(sql.select(transfers.c.id).where(_HELD), {"held_by": batch})
+            )
+
     def settle(self, batch: str, outcomes: Iterable[Outcome], sent_as: str | None = None) -> None:
         """Write down what became of the instances that a batch still holds.
+
+        What it has sent to replace others, and does not hold any more, may have replaced a newer
+        version.
 
         Parameters
         ----------
@@ -264,12 +280,15 @@ class Queue:
             values["other_is_there"] |= outcome.reason in OTHER_IS_THERE
             grouped[outcome.state].append(values | of_batch)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
+        upserted = [row["row"] for rows in grouped.values() for row in rows if row["replace"]]
         with writing(self._engine) as connection:
+            if upserted:
+                held = connection.scalars(_OF_BATCH, {"held_by": batch}).all()
+                doubt_stored(connection, now, sorted(set(upserted).difference(held)))
             for state, rows in grouped.items():
                 settled: set[int] = set()
                 if state in (State.QUARANTINED, State.SUPERSEDED, State.LOST):
-                    query = sql.select(transfers.c.id).where(_HELD).with_for_update()
-                    settled.update(connection.scalars(query, {"held_by": batch}))
+                    settled.update(connection.scalars(_OF_BATCH, {"held_by": batch}))
                 execute_many(connection, _settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)

@@ -18,7 +18,14 @@ from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, transfers
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["Versions", "doubts", "reopen_versions", "supersede_replaced", "supersede_unsent"]
+__all__ = [
+    "Versions",
+    "doubt_stored",
+    "doubts",
+    "reopen_versions",
+    "supersede_replaced",
+    "supersede_unsent",
+]
 
 _STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
@@ -166,6 +173,20 @@ def doubts(connection: sql.Connection, rows: Sequence[int]) -> tuple[set[int], s
             is_sent = other.state == State.SENDING and other.stored_sha256 is None
             (soon if is_sent else unsure).add(row.id)
     return unsure, soon - unsure
+
+
+def doubt_stored(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
+    """An older state of these rows may have replaced what the store had of their instances.
+
+    Whatever it is known to have of them is to be read back, with its bytes.
+    """
+    others = {other.id for _, other in _of_one_instance(connection, rows)}
+    of, again = transfers.c, {"state": State.ACKNOWLEDGED, "confirmed_at": None}
+    for some in portions(sorted(others.union(rows)), MOST_PARAMETERS):
+        mine = of.id.in_(some)
+        connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
+        there = transfers.update().where(mine, of.state.in_(_STORED))
+        connection.execute(there.values(**again, next_attempt_at=now))
 
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:

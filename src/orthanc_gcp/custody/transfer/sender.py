@@ -129,7 +129,7 @@ class Sender:
                 outcomes.extend(some)
 
         try:
-            for some in self._send(destination, transfers):
+            for some in self._send(destination, batch, transfers):
                 settle(some)
         except SQLAlchemyError:
             raise
@@ -145,7 +145,7 @@ class Sender:
         return list({row.series: 0 for row in transfers if row.id in acknowledged})
 
     def _send(
-        self, destination: Destination, transfers: Sequence[Transfer]
+        self, destination: Destination, batch: str, transfers: Sequence[Transfer]
     ) -> Iterator[list[Outcome]]:
         """What becomes of all of them, some after others, as it is known."""
         if self.source.files.pause:
@@ -166,10 +166,14 @@ class Sender:
             if row.orthanc_id in unknown
         ]
         if readable:
-            yield from self._send_checked(destination, readable, md5s)
+            yield from self._send_checked(destination, batch, readable, md5s)
 
     def _send_checked(
-        self, destination: Destination, transfers: Sequence[Transfer], md5s: Mapping[str, str]
+        self,
+        destination: Destination,
+        batch: str,
+        transfers: Sequence[Transfer],
+        md5s: Mapping[str, str],
     ) -> Iterator[list[Outcome]]:
         digests: dict[str, str] = {}
         parts = [
@@ -187,6 +191,9 @@ class Sender:
                 acquire(count)
             throttled += self._clock.now() - before
 
+        def is_held() -> bool:
+            return self._ledger.queue.held(batch) >= {row.id for row in transfers}
+
         began = self._clock.now()
         try:
             destination.wait_for_request()
@@ -195,6 +202,8 @@ class Sender:
                 replace=replaces,
                 throttle=throttle if throttles else None,
                 stop=self._stopping,
+                # Nothing else hinders an upsert that lasts from replacing what was sent meanwhile.
+                may_end=is_held if replaces else None,
             )
         except SourceError as error:
             self.source.files.succeeded(digests, began)
