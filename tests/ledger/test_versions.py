@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from orthanc_gcp.custody.reporting.quarantine import dismiss
 from orthanc_gcp.ledger.confirmations import ASK_AGAIN_AFTER
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import (
     ORTHANC,
     SERIES,
@@ -151,6 +153,29 @@ def test_when_the_newer_is_withdrawn_the_older_waits_again(ledger):
     sent(ledger, "new", State.WITHDRAWN, reason="deleted")
     assert states(ledger) == {"old": State.WAITING, "new": State.WITHDRAWN}
     assert claim(ledger) == ["old"]
+
+
+def test_when_the_newer_is_dismissed_the_older_waits_again(ledger):
+    receive(ledger, "old", 10.0)
+    receive(ledger, "new", 20.0)
+    sent(ledger, "new", State.QUARANTINED, reason="damaged_file")
+    assert claim(ledger) == []
+    assert states(ledger)["old"] == State.SUPERSEDED
+    assert dismiss(ledger, Selection(), by="jane", why="damaged") == 1
+    assert states(ledger) == {"old": State.WAITING, "new": State.DISMISSED}
+    assert claim(ledger) == ["old"]
+    ((row,),) = [claimed_rows(ledger, "b")]
+    assert ledger.versions.outdated([row.id]) == {row.id}, "it is not to replace what is there"
+
+
+def test_what_was_dismissed_is_not_replaced_by_an_older_one(ledger):
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", State.WAITING, replace=True)
+    receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "new", State.QUARANTINED, source=OTHER, reason="uncompared")
+    assert dismiss(ledger, Selection(), by="jane", why="it is there") == 1
+    assert claim(ledger) == []
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.DISMISSED}
 
 
 def test_which_are_outdated(ledger):

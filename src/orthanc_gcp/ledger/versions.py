@@ -136,12 +136,14 @@ def supersede_unsent(
 
     Not any more: the same Orthanc has a newer version, whose bytes are others for certain, as its
     PatientID is; or it would replace what the store has, and another Orthanc has a newer version,
-    whose bytes may be the same otherwise. Not just now: another version is being sent.
+    whose bytes may be the same otherwise. One that a person has dismissed is not sent in its place,
+    but not replaced either: the store may have it. Not just now: another version is being sent.
     """
     old: set[int] = set()
     busy: set[int] = set()
     for row, other in _versions(connection, rows):
-        certain = row.replace or other.source == row.source
+        is_to_be_sent = other.source == row.source and other.state != State.DISMISSED
+        certain = row.replace or is_to_be_sent
         if certain and other.is_newer(row) and other.state not in _VOID:
             old.add(row.id)
         elif other.state == State.SENDING:

@@ -18,6 +18,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = [
@@ -219,7 +220,8 @@ def counts_by_reason(ledger: Ledger) -> dict[tuple[str, str], int]:
 def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:
     """Send nothing of what is in quarantine of a selection; how many instances.
 
-    Who has done it, and why, stands in the receipts of their studies.
+    Older versions of them, which were not sent because of them, wait again. Who has done it, and
+    why, stands in the receipts of their studies.
 
     Parameters
     ----------
@@ -245,6 +247,7 @@ def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:
             mine = transfers.update().where(of.id.in_(some))
             connection.execute(mine.values(state=State.DISMISSED, detail=said))
             add_for(connection, ledger.now(), some, "dismissed", said)
+            reopen_versions(connection, ledger.now(), some)
     return len(rows)
 
 
