@@ -154,6 +154,34 @@ def test_what_was_for_the_former_store_stays_so(tmp_path):
         assert stored(site, FIRST) == {uid(content) for content in in_first}
 
 
+def test_what_was_overwritten_while_the_account_was_another_store_is_current_in_both(tmp_path):
+    """A store that had a version gets the newer one when the account is that store again."""
+    options = {"account": {"OnConflict": "Replace"}, "orthanc": {"OverwriteInstances": True}}
+    with Site(tmp_path, listen=True, **options) as site:
+        make_second_store(site)
+        site.wait_for_following()
+        site.wait_for_api()
+        (old,) = make_study(instances=1)
+        study = str(pydicom.dcmread(io.BytesIO(old)).StudyInstanceUID)
+        site.upload(old)
+        site.wait_for(confirmed=1)
+        restart_with(site, SECOND)
+        site.upload(altered(old))
+        wait_for(site, SECOND, confirmed=1)
+        pause(ledger := Ledger(site.engine()), ACCOUNT)
+        restart_with(site, FIRST)
+        assert not is_complete(site, study), "the first store has the older version"
+        resume(ledger, ACCOUNT)
+        wait_until(lambda: is_complete(site, study), 30, site.log)
+        assert site.stored() == {uid(old): altered(old)}
+
+
+def is_complete(site: Site, study: str) -> bool:
+    status, receipt = site.api("GET", f"/gcp/accounts/{ACCOUNT}/receipt?study={study}")
+    assert status == 200, receipt
+    return bool(receipt["Complete"])
+
+
 def test_two_workers_of_different_configurations_on_one_database(tmp_path):
     """As while workers are restarted one after the other: each sends what is for its store."""
     server = Postgres()

@@ -142,8 +142,9 @@ class Arrivals:
     ) -> int:
         """Write down what arrived and, with it, how far the changes of its index were read.
 
-        It goes to the stores that its accounts are by now. What was written down before for a store
-        that the account was formerly is not sent once more, unless a backfill or somebody wants it.
+        It goes to the stores that its accounts are by now. What was written down before only for a
+        store that the account was formerly is not sent once more, unless a backfill or somebody
+        wants it.
 
         Parameters
         ----------
@@ -378,19 +379,23 @@ _FORMER = sql.select(destinations.c.id).where(
 _RECORDED = sql.select(
     transfers.c.account, transfers.c.source, transfers.c.orthanc_id, transfers.c.received_at
 ).where(
-    transfers.c.destination_id.in_(sql.bindparam("former", expanding=True)),
+    transfers.c.destination_id.in_(sql.bindparam("stores", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
-    sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(
-        sorted(_ABSENT)
-    ),
+)
+_RECORDED_FORMERLY = _RECORDED.where(
+    sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(sorted(_ABSENT))
 )
 
 
 def _recorded_formerly(
     connection: sql.Connection, arrivals: Sequence[NewTransfer], ids: Mapping[str, int]
 ) -> dict[tuple[str, str, str], float]:
-    """When what arrives was received that was written down for a former store of its account."""
+    """When what arrives was received that was written down for a former store of its account.
+
+    Nothing of what was written down for the store that the account is by now: that gets each newer
+    version of it, also one that was received while the account was another store.
+    """
     chosen = {"accounts": list(ids), "current": list(ids.values())}
     former = list(connection.scalars(_FORMER, chosen))
     if not former:
@@ -399,13 +404,16 @@ def _recorded_formerly(
     by_rule = [one for one in arrivals if one.priority == Priority.LIVE]
     for some in portions(by_rule, MOST_PARAMETERS):
         wanted = {
-            "former": former,
             "sources": list({one.source for one in some}),
             "names": [one.orthanc_id for one in some],
         }
-        for account, source, name, received_at in connection.execute(_RECORDED, wanted):
+        formerly = {"stores": former, **wanted}
+        for account, source, name, received_at in connection.execute(_RECORDED_FORMERLY, formerly):
             key = account, source, name
             found[key] = max(received_at, found.get(key, received_at))
+        current = {"stores": list(ids.values()), **wanted}
+        for account, source, name, _ in connection.execute(_RECORDED, current) if found else ():
+            found.pop((account, source, name), None)
     return found
 
 

@@ -58,6 +58,16 @@ class InstanceReceipt:
     acknowledged_at: float | None
     confirmed_at: float | None
 
+    @property
+    def uids(self) -> tuple[str, str]:
+        """Those of its series and itself."""
+        return self.series_instance_uid, self.sop_instance_uid
+
+    def is_no_newer(self, other: InstanceReceipt) -> bool:
+        """Whether it is the same as another version, or was received no later."""
+        is_same = self.sha256 is not None and self.sha256 == other.sha256
+        return is_same or self.received_at <= other.received_at
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         return {
@@ -131,16 +141,18 @@ class Receipt:
     def complete(self) -> bool:
         """Whether the current version of each instance is confirmed, and in the current store.
 
+        It may have been received while the account was another store.
         What is superseded may be so by what another account has sent to the same store.
         """
-        mine = {(one.series_instance_uid, one.sop_instance_uid) for one in self.confirmed}
-        there = mine | self.confirmed_elsewhere
+        mine: dict[tuple[str, str], list[InstanceReceipt]] = {}
+        for confirmed in self.confirmed:
+            mine.setdefault(confirmed.uids, []).append(confirmed)
+        there = mine.keys() | self.confirmed_elsewhere
 
         def is_there(one: InstanceReceipt) -> bool:
-            uids = one.series_instance_uid, one.sop_instance_uid
             if not one.is_current:
-                return uids in mine
-            is_superseded = one.state is State.SUPERSEDED and uids in there
+                return any(map(one.is_no_newer, mine.get(one.uids, ())))
+            is_superseded = one.state is State.SUPERSEDED and one.uids in there
             return one.state is State.CONFIRMED or is_superseded
 
         return all(map(is_there, self.instances))
