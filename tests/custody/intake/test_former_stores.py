@@ -8,8 +8,8 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.intake.former_stores import close, hand_over
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import UNSURE, State, events, transfers
-from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
+from orthanc_gcp.ledger.schema import UNSURE, Priority, State, events, transfers
+from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch
 from tests.support.transfers import events_of
 
 ALL = ("held", "waiting", "delayed", "sending", "acknowledged", "confirmed", "invalid", "uid")
@@ -90,6 +90,39 @@ def test_what_the_present_store_has_too_is_withdrawn(ledger, former):
     assert (A, "waiting", "waiting") in rows(ledger)["second"]
     (event,) = (one for one in events_of(ledger, "handed over") if "has it" in (one.detail or ""))
     assert event.account == A
+
+
+def test_what_was_closed_for_the_present_store_is_sent_when_it_is_handed_over(ledger):
+    """The account is a former store again, for which it was closed."""
+    first = process(ledger, **{A: "first"})
+    first.arrivals.record([arrival("1")])
+    assert close(first, first.destinations.find(A)) == 1
+    second = process(ledger, **{A: "second"})
+    second.arrivals.record([arrival("1", priority=Priority.DEMANDED)])
+    again = process(ledger, **{A: "first"})
+    assert hand_over(again, second.destinations.find(A), A) == 1
+    assert rows(ledger) == {"first": [(A, "1", "waiting")], "second": [(A, "1", "withdrawn")]}
+    assert claim(again) == ["1"]
+
+
+def test_a_newer_version_is_handed_over_to_the_store_that_has_the_older(ledger, clock):
+    first = process(ledger, **{A: "first"})
+    first.arrivals.record([arrival("1", attachment_uuid="old", received_at=10.0)])
+    claim(first)
+    settle_batch(first, State.ACKNOWLEDGED, sha256="o")
+    (row,) = (one.id for one in first.confirmations.acknowledged(A, SERIES))
+    first.confirmations.confirm({row: clock.now})
+    second = process(ledger, **{A: "second"})
+    second.arrivals.record(
+        [arrival("1", attachment_uuid="new", received_at=20.0, change_seq=9, size_bytes=7)]
+    )
+    again = process(ledger, **{A: "first"})
+    assert hand_over(again, second.destinations.find(A), A) == 1
+    assert rows(ledger) == {"first": [(A, "1", "waiting")], "second": [(A, "1", "withdrawn")]}
+    with ledger.reading() as connection:
+        found = connection.execute(sql.select(transfers).where(transfers.c.id == row)).one()
+    assert (found.attachment_uuid, found.received_at, found.size_bytes) == ("new", 20.0, 7)
+    assert (found.stored_sha256, found.confirmed_at) == ("o", None), "a search is no proof of it"
 
 
 def test_another_account_takes_it(ledger, former):

@@ -17,10 +17,10 @@ from orthanc_gcp.custody.intake.open_transfers import (
 )
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
 from orthanc_gcp.orthanc.rest import OrthancRest
-from tests.support.ledgers import arrival, claim
+from tests.support.ledgers import A, arrival, claim
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_study
 from tests.support.transfers import events_of
@@ -96,6 +96,22 @@ def test_what_the_other_sends_anyway_is_not_sent_twice(ledger, source, held):
         (GONE, State.WITHDRAWN, "closed"),
         (to, State.WAITING, None),
     ]
+
+
+@pytest.mark.parametrize("state", [State.WITHDRAWN, State.LOST])
+def test_what_the_other_does_not_send_any_more_is_sent_by_it(ledger, source, held, state):
+    """As it was closed, or was not there for a while."""
+    to = source_of(ledger, source)
+    ledger.arrivals.record([held[0], replace(held[0], source=to)])
+    with ledger.writing() as connection:
+        ended = transfers.update().where(transfers.c.source == to)
+        connection.execute(ended.values(state=state, reason="closed"))
+    assert hand_over(ledger, source, GONE, to) == 1
+    assert rows(ledger) == [
+        (GONE, State.WITHDRAWN, "closed"),
+        (to, State.WAITING, None),
+    ]
+    assert ledger.queue.ready(A, to, list(Priority), 9).instances == 1
 
 
 def test_what_is_closed_is_not_sent(ledger):

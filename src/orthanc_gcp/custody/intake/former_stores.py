@@ -7,7 +7,14 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
+from orthanc_gcp.custody.intake.open_rows import (
+    ENDED,
+    OPEN,
+    close_rows,
+    open_rows,
+    take_up,
+    withdraw,
+)
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, destinations, transfers
@@ -18,6 +25,7 @@ __all__ = ["close", "hand_over"]
 
 _UNSETTLED = (*OPEN, State.ACKNOWLEDGED, State.QUARANTINED)
 """All but what is being sent just now."""
+_FILE = ("attachment_uuid", "size_bytes", "received_at", "change_seq")
 _TRIES = 3
 """The worker may write down an instance in the very moment in which it is handed over."""
 
@@ -25,9 +33,10 @@ _TRIES = 3
 def hand_over(ledger: Ledger, destination: int, to: str) -> int:
     """Have what is not settled for one store sent to the one that an account is by now.
 
-    What that one has a row for already is withdrawn. What is being sent just now is left out, and
-    so is what no request could ever name. What the former store may have of it says nothing of that
-    one, unless they are the same: an account may have been given another name.
+    What that one has a row for already is withdrawn; where that row has ended, or is for an older
+    version, it waits again in its place. What is being sent just now is left out, and so is what
+    no request could ever name. What the former store may have of it says nothing of that one,
+    unless they are the same: an account may have been given another name.
 
     Parameters
     ----------
@@ -78,15 +87,19 @@ def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:
         mine = sql.select(transfers).where(of.id.in_(rows), of.state.in_(_UNSETTLED))
         still = connection.execute(mine.with_for_update()).all()
         twice = _has_too(connection, target, still)
+        for row in still:
+            other = twice.get(row.id)
+            if other is not None and (other.state in ENDED or _is_newer(row, other)):
+                take_up(connection, other.id, now, **{name: getattr(row, name) for name in _FILE})
         withdraw(
             ledger,
             connection,
-            [row.id for row in twice],
+            list(twice),
             f"account {to} has it for its store, too",
             "handed over",
             _UNSETTLED,
         )
-        moved = [row for row in still if row not in twice]
+        moved = [row for row in still if row.id not in twice]
         add_for(connection, now, [row.id for row in moved], "handed over", f"to account {to}")
         there: dict[str, Any] = {"stored_sha256": None, "worker": None}
         if _may_be_one_store(connection, {target, *(row.destination_id for row in moved)}):
@@ -119,13 +132,21 @@ def _may_be_one_store(connection: sql.Connection, numbers: Collection[int]) -> b
     return len(stores) == 1 or any(store is None for _, store in stores)
 
 
-def _has_too(connection: sql.Connection, target: int, rows: Sequence[Any]) -> list[Any]:
-    """Those of some rows whose instances another store has rows for."""
+def _has_too(connection: sql.Connection, target: int, rows: Sequence[Any]) -> dict[int, Any]:
+    """Those of some rows whose instances another store has rows for, by their ids."""
     of = transfers.c
-    query = sql.select(of.source, of.orthanc_id).where(
+    query = sql.select(transfers).where(
         of.destination_id == target,
         of.source.in_({row.source for row in rows}),
         of.orthanc_id.in_([row.orthanc_id for row in rows]),
     )
-    there = {(source, name) for source, name in connection.execute(query)}
-    return [row for row in rows if (row.source, row.orthanc_id) in there]
+    there = {(row.source, row.orthanc_id): row for row in connection.execute(query)}
+    keys = {row.id: (row.source, row.orthanc_id) for row in rows}
+    return {row: there[key] for row, key in keys.items() if key in there}
+
+
+def _is_newer(row: Any, other: Any) -> bool:
+    """Whether it is a version that was received after the one for another store."""
+    received = row.received_at, row.change_seq
+    is_other = row.attachment_uuid != other.attachment_uuid
+    return is_other and received > (other.received_at, other.change_seq)

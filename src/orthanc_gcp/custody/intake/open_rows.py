@@ -9,13 +9,16 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import UNSENT, State, transfers
+from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, transfers
+from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["OPEN", "close_rows", "open_rows", "withdraw"]
+__all__ = ["ENDED", "OPEN", "close_rows", "open_rows", "take_up", "withdraw"]
 
 OPEN = (State.HELD, State.WAITING, State.DELAYED)
+ENDED = (State.WITHDRAWN, State.LOST)
+"""The states of what nobody sends, and nobody has said that it is not to be sent to anyone."""
 _PORTION = 200
 
 
@@ -88,3 +91,30 @@ def withdraw(
     add_for(connection, now, still, kind)
     reopen_versions(connection, now, still)
     return len(still)
+
+
+def take_up(connection: sql.Connection, row: int, now: float, **described: object) -> None:
+    """A row waits again, for what is handed over to it.
+
+    Parameters
+    ----------
+    described
+        Columns that say what that is: the file, when it was received.
+    """
+    of = transfers.c
+    confirmed = of.state == State.CONFIRMED, sql.func.coalesce(of.sha256, UNSURE)
+    values = {
+        **UNSENT,
+        **described,
+        "state": State.WAITING,
+        "held_for_orthanc_id": None,
+        "sha256": None,
+        "stored_sha256": sql.case(
+            confirmed, else_=unsure_where(of.worker.is_not(None) | of.replace)
+        ),
+        "attempts": 0,
+        "replace": False,
+        "queued_at": now,
+    }
+    connection.execute(transfers.update().where(of.id == row).values(values))
+    add_for(connection, now, [row], "returned")

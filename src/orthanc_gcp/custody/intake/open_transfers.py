@@ -9,7 +9,14 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.identity import Match, is_apart, mark_of, recognize
-from orthanc_gcp.custody.intake.open_rows import OPEN, close_rows, open_rows, withdraw
+from orthanc_gcp.custody.intake.open_rows import (
+    ENDED,
+    OPEN,
+    close_rows,
+    open_rows,
+    take_up,
+    withdraw,
+)
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.events import add_for
@@ -210,14 +217,18 @@ def _is_same(row: Any, there: Description | None) -> bool:
 def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to: str) -> int:
     of, moved = transfers.c, 0
     with ledger.writing() as connection:
-        own = sql.select(of.destination_id, of.orthanc_id).where(
+        own = sql.select(of.destination_id, of.orthanc_id, of.id, of.state).where(
             of.destination_id.in_({row.destination_id for row in rows}),
             of.source == to,
             of.orthanc_id.in_([row.orthanc_id for row in rows]),
         )
-        twice = {(destination, name) for destination, name in connection.execute(own)}
+        twice = {(one.destination_id, one.orthanc_id): one for one in connection.execute(own)}
         for row in rows:
-            if (row.destination_id, row.orthanc_id) in twice:
+            mine = twice.get((row.destination_id, row.orthanc_id))
+            if mine is not None:
+                if mine.state in ENDED:
+                    file = there[row.orthanc_id].attachment_uuid
+                    take_up(connection, mine.id, ledger.now(), attachment_uuid=file)
                 words = f"index {to} has it, too, and sends it"
                 moved += withdraw(ledger, connection, [row.id], words, "handed over")
                 continue
