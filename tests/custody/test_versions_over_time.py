@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb.store_request import Part
 from orthanc_gcp.emulator.server import Emulator
@@ -105,6 +106,28 @@ def test_what_an_upsert_may_have_replaced_is_read_back_once_more(life, receive_n
     life.nothing_false()
     assert stored(life) == {sha256(NEWEST)}
     assert sha256(NEWEST) in {row.sha256 for row in rows(life.ledger) if row.state == "confirmed"}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_upserts_that_are_refused_hold_up_nothing_else(life, status):
+    """Who may store may not be allowed to replace: by a proxy, or a policy."""
+    index = life.orthancs[0].index
+    life.emulator.fault_settings.change(
+        faults=[{"method": "PUT", "path": life.name.store, "status": status}]
+    )
+    mine = life.receive(index, NEW)
+    life.run()
+    assert life.states()[mine][0] == "delayed"
+    for number in range(3):
+        other = life.receive(index, file_of(2, 1, 0, number, 0))
+        life.run(10)
+        assert life.states()[other] == ("confirmed", None)
+    life.run(900)
+    assert life.states()[mine][0] == "quarantined"
+    life.be_well()
+    assert len(retry(life.ledger)) == 1
+    life.run(60)
+    assert life.states()[mine] == ("confirmed", None)
 
 
 def take_over(life: Life) -> None:
