@@ -22,6 +22,7 @@ __all__ = [
     "Versions",
     "doubt_stored",
     "doubts",
+    "held_up",
     "reopen_versions",
     "supersede_replaced",
     "supersede_unsent",
@@ -127,6 +128,11 @@ class Versions:
                 for row, other in _versions(connection, rows)
                 if other.is_newer(row) and other.state not in _VOID
             }
+
+
+def held_up(connection: sql.Connection, rows: Sequence[int]) -> set[int]:
+    """Those of some rows of whose instance another version is being sent, by any account."""
+    return {row.id for row, other in _versions(connection, rows) if other.state == State.SENDING}
 
 
 def supersede_unsent(

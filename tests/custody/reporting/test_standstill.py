@@ -73,6 +73,13 @@ def test_an_account_that_is_paused(place, ledger):
     assert "paused" not in place.why()[0]
 
 
+def test_what_is_to_be_read_back_while_its_account_is_paused(place, ledger):
+    arrive(ledger)
+    settle(ledger, State.ACKNOWLEDGED)
+    pause(ledger, "a")
+    assert place.why() == ["a person has paused its account (orthanc-gcp resume)"]
+
+
 def test_a_pause_goes_before_what_an_old_try_has_left(place, ledger, clock):
     arrive(ledger)
     settle(ledger, State.DELAYED, detail="it answered 500", next_attempt_at=clock.now + 9)
@@ -148,6 +155,16 @@ def test_another_version_that_is_being_sent(place, ledger):
         "worker w has it in a request",
         "another version of it, with the same UIDs, is being sent",
     ]
+
+
+def test_another_version_that_another_account_sends_to_the_same_store(ledger, index, clock):
+    store = StoreName("projects/one")
+    ledger = Ledger(ledger.engine, clock, {"a": store, "b": store})
+    arrive(ledger, account="b", prefix="other")
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    assert ledger.queue.claim("b", "o", "b", "w", **limits)
+    arrive(ledger)
+    assert "another version of it, with the same UIDs, is being sent" in Place(ledger).why()
 
 
 def test_what_is_tried_again_later(place, ledger, clock):

@@ -89,6 +89,23 @@ def test_a_version_that_orthanc_received_a_moment_ago_is_not_committed(files, sa
     assert judged(Store(("1", "2", "3")), ["3"], [known("3")], in_orthanc=there) == [said]
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("superseded", Verdict.COMMITTED),
+        ("quarantined", Verdict.COMMITTED),
+        ("dismissed", Verdict.COMMITTED),
+        ("withdrawn", Verdict.IN_ORTHANC),
+        ("lost", Verdict.IN_ORTHANC),
+    ],
+)
+def test_an_older_version_that_orthanc_has_beside_it(state, said):
+    """As where its PatientID was corrected; what was gone and is back is looked at again."""
+    versions = [known("3", state, "older"), known("3", file="newer")]
+    there = {"3": {"older", "newer"}}
+    assert judged(Store(("1", "2", "3")), ["3"], versions, there) == [said]
+
+
 def test_a_series_is_listed_once():
     uids = [f"3.{number}" for number in range(50)]
     store = Store(*(("1", "2", uid) for uid in uids))

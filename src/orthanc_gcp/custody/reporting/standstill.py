@@ -26,6 +26,7 @@ from orthanc_gcp.custody.verification.read_back import FEW, SAMPLE
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, in_state, portions
 from orthanc_gcp.ledger.schema import IS_OWED, UNSETTLED, Priority, State, transfers
+from orthanc_gcp.ledger.versions import held_up
 
 __all__ = ["WORTH_A_WORD", "Standstill", "capped_read_back"]
 
@@ -113,7 +114,7 @@ class Standstill:
             query = sql.select(*_NEEDED).where(_OF.id.in_(some), _OF.state.in_(UNSETTLED))
             with self._ledger.reading() as connection:
                 fresh = connection.execute(query).all()
-                sending |= _versions_on_their_way(connection, [row.id for row in fresh])
+                sending |= held_up(connection, [row.id for row in fresh])
             found += fresh
         if not found:
             return {}
@@ -262,22 +263,6 @@ def _backfill_limit(ledger: Ledger, settings: Settings) -> str | None:
     return f"MaxBytesPerSecond={value} of Backfill holds it back"
 
 
-def _versions_on_their_way(connection: sql.Connection, rows: list[int]) -> set[int]:
-    """Those of some rows of whose instance another version is being sent."""
-    mine, other = transfers.alias("mine"), transfers.alias("other")
-    query = (
-        sql.select(mine.c.id)
-        .join(
-            other,
-            (other.c.sop_instance_uid == mine.c.sop_instance_uid)
-            & (other.c.destination_id == mine.c.destination_id)
-            & (other.c.id != mine.c.id),
-        )
-        .where(mine.c.id.in_(rows), other.c.state == State.SENDING)
-    )
-    return set(connection.scalars(query)) if rows else set()
-
-
 def _why(row: sql.Row[Any], facts: _Facts, *, on_its_way: bool) -> str:
     keeps = _of_person(row, facts) or _closed_to(row, facts)
     if keeps is not None:
@@ -302,11 +287,11 @@ def _of_person(row: sql.Row[Any], facts: _Facts) -> str | None:
 
 def _closed_to(row: sql.Row[Any], facts: _Facts) -> str | None:
     """What somebody has said, or the hours of the backfill."""
-    if row.state not in (State.HELD, State.WAITING, State.DELAYED):
+    if row.state == State.SENDING:
         return None
     if row.account in facts.paused:
         return "a person has paused its account (orthanc-gcp resume)"
-    if row.priority == Priority.BACKFILL:
+    if row.priority == Priority.BACKFILL and row.state != State.ACKNOWLEDGED:
         return facts.backfill.get(row.source) or facts.hours
     return None
 

@@ -146,7 +146,9 @@ def _of_ledger(
     if not wanted or any(state != State.CONFIRMED for state in wanted.values()):
         return Verdict.IN_ORTHANC if files else NO_SUCH_INSTANCE
     # A file that the ledger does not know was received, and not looked at yet.
-    known = {one.attachment_uuid for one in versions if one.state == State.CONFIRMED}
+    # What was gone from Orthanc and is back is looked at again, too.
+    gone = State.WITHDRAWN, State.LOST
+    known = {one.attachment_uuid for one in versions if one.state not in gone}
     unknown = files - known - {""}
     return Verdict.IN_ORTHANC if unknown and "" not in known else set(wanted)
 
