@@ -295,6 +295,12 @@ class CongestionWindow:
                 self._shrink()
             return self._back_off(error, SENDING, None)
 
+    @property
+    def failures(self) -> int:
+        """How many requests in a row were not answered as they should, for which it has paused."""
+        with self._lock:
+            return self._failures
+
     def too_large(self, error: GcpError) -> None:
         """A request carried too much: the next ones carry less, and nothing pauses for it."""
         with self._lock:

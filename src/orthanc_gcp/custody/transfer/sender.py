@@ -12,7 +12,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from math import inf
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -55,8 +54,9 @@ _log = logging.getLogger(__name__)
 
 _WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
 _REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
-_REFUSE_UPSERTS = (403, 404)
-"""What else may be for an upsert alone: a proxy may forbid PUT, a policy v1beta1 of the API."""
+_REFUSE_ALL_OR_ONE = (403, 404)
+"""What the store says to an account without a permission, and a proxy of what it does not let pass:
+PUT, v1beta1 of the API, or what one instance holds."""
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 FEWEST_REFUSALS = 3
@@ -412,7 +412,9 @@ class Sender:
         together = len(transfers)
         if error.reason == StoreReason.TOO_LARGE and together > 1:
             destination.congestion.too_large(error)
-        if _is_about_instances(error, replaces=transfers[0].replace):
+        apart = transfers[0].replace or transfers[0].max_batch_instances == 1
+        doubtful = apart or destination.congestion.failures >= BISECT_AFTER
+        if _is_about_instances(error) or (doubtful and error.status in _REFUSE_ALL_OR_ONE):
             return self._blamed(destination, transfers, error, began)
         unavailable = error.status == 503
         asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
@@ -472,11 +474,11 @@ class Sender:
             return self._shared(destination, transfers, error)
         counts = verdict.blame is not Blame.DOUBTFUL
         known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
-        most: float = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
         if known and error.reason == StoreReason.TOO_LARGE:
             most = 1
-        if error.status in _REFUSE_UPSERTS:  # the account may have no permission for anything
-            most = MOST_FAILURES if known else inf
+        if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
+            most, counts = MOST_FAILURES, counts and known
         if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
             return [quarantined(row, error.reason, str(error), None)]
         destination.congestion.failed(error, suspect=True)
@@ -572,10 +574,8 @@ def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
     ]
 
 
-def _is_about_instances(error: StoreError, *, replaces: bool) -> bool:
+def _is_about_instances(error: StoreError) -> bool:
     """Whether a refusal may be for what was sent, and not for the state of the store."""
     if error.reason == StoreReason.PRECONDITION:
         return False
-    if replaces and error.status in _REFUSE_UPSERTS:
-        return True
     return error.status in _REFUSE_INSTANCES
