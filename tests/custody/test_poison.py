@@ -75,13 +75,16 @@ def test_an_instance_that_is_refused(site, front, trouble):
 
 
 def test_an_instance_that_is_too_large(site, front):
-    files = [*make_study(instances=20), *make_study(instances=1, size=400)]
+    *small, last = make_study(instances=20)
+    (large,) = make_study(instances=1, size=400)
     front.largest = 100_000
-    for file in files:
+    for file in (large, *small):
         site.upload(file)
+    wait_until(lambda: len(odd_ones(site)) == 1 and odd_ones(site)[0].reason is not None)
+    site.upload(last)  # that it is taken says whose fault it is
     wait_truly(site, confirmed=20, quarantined=1)
     (row,) = odd_ones(site)
-    assert (row.reason, row.size_bytes) == ("too_large", len(files[-1]))
+    assert (row.reason, row.size_bytes) == ("too_large", len(large))
 
 
 def test_an_instance_that_the_store_cannot_give_back(tmp_path):

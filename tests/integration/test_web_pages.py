@@ -50,7 +50,7 @@ def test_the_pages_of_orthanc(orthanc, emulator, sample_accounts, tmp_path, page
     row.get_by_title("Retrieve study using WADO-RS").click()
     wait_until(lambda: instance.json("GET", "/studies") == [uploaded["ParentStudy"]])
 
-    page.reload()
+    page.reload(wait_until="networkidle")  # it asks for what it can do with each server
     page.locator("input").first.fill("1CT1")
     page.get_by_text("Do lookup").click()
     row.get_by_title("Delete remote study").click()
