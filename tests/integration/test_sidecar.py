@@ -42,7 +42,7 @@ def sidecar(tmp_path):
     yield start
     for each in started:
         each.process.terminate()
-        assert each.process.wait(10) == 0
+        assert each.process.wait(10) == 0, each.log
 
 
 def test_an_orthanc_that_comes_goes_and_comes_back(orthanc, emulator, sample_accounts, sidecar):
