@@ -155,6 +155,14 @@ def refuse_one_of_ten_megabytes_a_second(pace, clock):
     pace.refused(clock.now())
 
 
+def take(pace, clock, requests, size, seconds):
+    """So many requests, one after the other, each of so many bytes and seconds."""
+    for _ in range(requests):
+        began = clock.now()
+        clock.time += seconds
+        pace.taken(size, began)
+
+
 def ask_and_be_answered(pace, clock):
     assert pace.wait(0) == 0
     began = clock.now()
@@ -228,10 +236,7 @@ def test_hours_without_work_are_no_slow_pace(pace, clock):
 
 
 def test_a_trickle_before_is_no_slow_pace(pace, clock):
-    for _ in range(20):
-        began = clock.now()
-        clock.time += 1
-        pace.taken(1000, began)
+    take(pace, clock, 20, 1000, 1)
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     ask_and_be_answered(pace, clock)
     assert pace.most_bytes(1) == pytest.approx(OF_TEN / 2, rel=0.1)
@@ -255,10 +260,7 @@ def test_a_quota_of_a_minute_that_was_used_up_in_a_moment(pace, clock):
 def test_between_two_refusals_the_quota_is_what_was_taken(pace, clock):
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     ask_and_be_answered(pace, clock)
-    for _ in range(8):
-        began = clock.now()
-        clock.time += 1
-        pace.taken(4 * MB, began)
+    take(pace, clock, 8, 4 * MB, 1)
     pace.refused(clock.now())
     ask_and_be_answered(pace, clock)
     assert pace.most_bytes(1) == pytest.approx(4 * MB / 2, rel=0.05)
@@ -268,10 +270,7 @@ def test_requests_that_take_longer_carry_more(pace, clock):
     """Otherwise so many connections could not send what the quota lets in."""
     refuse_one_of_ten_megabytes_a_second(pace, clock)
     ask_and_be_answered(pace, clock)
-    for _ in range(30):
-        began = clock.now()
-        clock.time += 2
-        pace.taken(MB, began)
+    take(pace, clock, 30, MB, 2)
     assert pace.most_bytes(10) > OF_TEN * 1.9 / 10
 
 

@@ -287,8 +287,7 @@ class CongestionWindow:
             does not hold them up.
         """
         with self._lock:
-            reasons = self.totals.failed_for(error.reason)
-            self.totals = replace(self.totals, failed=self.totals.failed + 1, reasons=reasons)
+            self._count_failed(error)
             if suspect and self._failures == 0:
                 return 0.0
             if too_big:
@@ -304,9 +303,12 @@ class CongestionWindow:
     def too_large(self, error: GcpError) -> None:
         """A request carried too much: the next ones carry less, and nothing pauses for it."""
         with self._lock:
-            reasons = self.totals.failed_for(error.reason)
-            self.totals = replace(self.totals, failed=self.totals.failed + 1, reasons=reasons)
+            self._count_failed(error)
             self._shrink()
+
+    def _count_failed(self, error: GcpError) -> None:
+        reasons = self.totals.failed_for(error.reason)
+        self.totals = replace(self.totals, failed=self.totals.failed + 1, reasons=reasons)
 
     def _shrink(self) -> None:
         self.batch_bytes = max(SMALLEST, self.batch_bytes // 2)
