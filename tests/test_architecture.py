@@ -20,7 +20,7 @@ NAME = PACKAGE.name
 
 FLOORS = (
     {"reasons", "clock", "redaction", "error_text", "users", "file_locks"},
-    {"errors", "backoff", "logs", "stop_signals"},
+    {"errors", "backoff", "logs", "process_end", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},
     {"auth", "dicomweb", "orthanc"},

@@ -34,6 +34,7 @@ from orthanc_gcp.commands.sidecar import sidecar
 from orthanc_gcp.commands.worker import worker
 from orthanc_gcp.emulator.command import emulator
 from orthanc_gcp.logs import places
+from orthanc_gcp.process_end import without_finalizing
 from orthanc_gcp.redaction import masked
 
 __all__ = ["app"]
@@ -54,6 +55,11 @@ class Commands(click.Group):
 
     What is wrong with a command line is said in one line, as everything else is that ends one.
     """
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run as the program of this process, which ends then."""
+        with without_finalizing():
+            return super().__call__(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- as click has it
         """The names, in the order in which they are written down below."""
