@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
-from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.destination import SLOWEST_CONNECTION, Destination
 from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.errors import StoreError
@@ -23,7 +23,7 @@ def destination(ledger):
     waited = []
     store = DicomStore("http://127.0.0.1:9/dicomWeb", lambda: Authorization("token"))
 
-    def make(**rates):
+    def make(verify="Search", **rates):
         def wait(seconds):
             waited.append(seconds)
             return True
@@ -32,7 +32,7 @@ def destination(ledger):
         fake = FakeClock()
         outage = Outage(logging.getLogger("store"), "down", "up", fake)
         window = CongestionWindow(fake, 8, outage)
-        return Destination("a", store, store, window, False, "Metadata", **limits), waited
+        return Destination("a", store, store, window, False, verify, **limits), waited
 
     yield make
     store.close()
@@ -55,6 +55,12 @@ def test_lent_connections_read_back_where_the_limits_can_fill_them(destination):
     assert (slow.searches(0), slow.searches(5)) == (8, 8)
     quicker, _ = destination(request_limit=30, byte_limit=1)
     assert quicker.searches(5) == 10
+
+
+@pytest.mark.parametrize(("verify", "most"), [("Search", 8), ("Sample", 8), ("Bytes", 3)])
+def test_a_limit_on_bytes_leaves_work_for_few_that_read_files(destination, verify, most):
+    one, _ = destination(verify, byte_limit=2 * SLOWEST_CONNECTION)
+    assert one.searches(0) == most
 
 
 def test_requests_wait_for_their_turn(destination):

@@ -8,9 +8,10 @@ import pytest
 
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit
 from orthanc_gcp.custody.verification import read_back as module
 from orthanc_gcp.custody.verification.read_back import FEW, MOST_SENDINGS, SEARCH_LAG, ReadBack
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.outages import Outage
 from tests.support.sent import acknowledge, changed, record, rows, send, series_of
 from tests.support.simulation import FakeClock
@@ -97,6 +98,29 @@ def test_other_bytes_are_sent_again_where_they_are_compared(ledger, stow, read_b
     (row,) = rows(ledger)
     assert (row.state, row.reason) == ("delayed", "different")
     assert "the store gives back" in row.detail
+
+
+def test_what_is_read_to_be_compared_keeps_to_the_caps(ledger, stow, store, window):
+    files = make_study(instances=3, size=64)
+    waited = []
+
+    def limit(name, rate):
+        return RateLimit(ledger, name, rate, lambda seconds: bool(waited.append(seconds)))
+
+    send(ledger, files)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(priority=Priority.BACKFILL))
+    for content in files:
+        stow(content)
+    size = sum(map(len, files))
+    limits = {"byte_limit": limit("a", size), "backfill_byte_limit": limit("b", size / 10)}
+    destination = Destination("a", store, store, window, False, "Bytes", **limits)
+    ReadBack(ledger, {"a": destination}, lambda: False).confirm("a", [series_of(files[0])])
+    assert states(ledger) == ["confirmed"] * 3
+    booked = {name: ledger.key_values.get(f"rate_limit:{name}", float) for name in "ab"}
+    assert booked["a"] - ledger.now() == pytest.approx(1, rel=0.3)
+    assert booked["b"] - ledger.now() == pytest.approx(10, rel=0.1)
+    assert waited, "the last ones wait until it is their turn"
 
 
 def test_only_other_bytes_again_and_again_end_in_quarantine(ledger, clock, stow, store, window):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from orthanc_gcp.backoff import Backoff
@@ -38,7 +38,7 @@ class Destination:
     verify
         What is read back of a stored instance: option ``Verify``.
     request_limit, byte_limit
-        Of all that is sent there; None for no limit.
+        Of all that is sent there, and of the files that are read there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
     storing, reading, finding, comparing, differing
@@ -85,6 +85,8 @@ class Destination:
         most = own + lent
         if self.request_limit is not None:
             most = min(most, max(own, 1 + int(self.request_limit.rate * LONGEST_SEARCH)))
+        if self.byte_limit is not None and self.verify == "Bytes":
+            most = min(most, 1 + int(self.byte_limit.rate / SLOWEST_CONNECTION))
         return 0 if self.congestion.delay else min(most, self.congestion.searches)
 
     def wait_for_request(self) -> None:
@@ -93,8 +95,22 @@ class Destination:
             self.request_limit.acquire()
 
     def byte_throttles(self, priority: Priority) -> Sequence[Callable[[int], None]]:
-        """What one request calls with each number of bytes that it is about to send."""
+        """What one request calls with each number of bytes that it sends, or reads."""
         limits = [self.byte_limit]
         if priority == Priority.BACKFILL:
             limits.append(self.backfill_byte_limit)
         return [limit.for_one_request() for limit in limits if limit is not None]
+
+    def read_within_limits(self, pieces: Iterable[bytes], priority: Priority) -> Iterator[bytes]:
+        """The pieces of a file of an instance, not sooner than the limits on bytes let them come.
+
+        Parameters
+        ----------
+        priority
+            With which the instance was sent.
+        """
+        throttles = self.byte_throttles(priority)
+        for piece in pieces:
+            for acquire in throttles:
+                acquire(len(piece))
+            yield piece

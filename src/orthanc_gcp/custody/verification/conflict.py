@@ -135,7 +135,7 @@ class Conflicts:
             )
         destination.wait_for_request()
         with destination.store.open(*row.uids) as pieces:
-            theirs = digest_of(_throttled(destination, row, pieces))
+            theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
         self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
         if theirs.sha256 == sha256:
             return Comparison(read=True)
@@ -201,14 +201,6 @@ class _Batch:
 def _is_of_instance(error: StoreError) -> bool:
     """Whether the store may give back others all the same."""
     return error.reason == StoreReason.UID or error.status in (403, 404, 406, 500)
-
-
-def _throttled(destination: Destination, row: Transfer, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    throttles = destination.byte_throttles(Priority(row.priority))
-    for piece in pieces:
-        for acquire in throttles:
-            acquire(len(piece))
-        yield piece
 
 
 def _head(pieces: Iterable[bytes]) -> bytes:

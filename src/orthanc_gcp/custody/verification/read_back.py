@@ -26,7 +26,7 @@ from orthanc_gcp.dicomweb import FoundInstance
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.logs import places
 from orthanc_gcp.reasons import StoreReason, TransferReason
@@ -443,7 +443,7 @@ def _compare(destination: Destination, reading: _Reading) -> None:
             with destination.store.open(
                 row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
             ) as pieces:
-                theirs = digest_of(pieces)
+                theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
         except StoreError as error:
             if error.status in UNREADABLE:
                 reading.missing.append(row)
