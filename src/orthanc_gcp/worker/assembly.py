@@ -413,4 +413,5 @@ def _destination(
         request_limit=request_limit(account, ledger, wait),
         byte_limit=byte_limit(account, ledger, wait),
         backfill_byte_limit=backfill_byte_limit(settings.backfill, ledger, wait),
+        wait=wait,
     )

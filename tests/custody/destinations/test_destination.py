@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +70,43 @@ def test_requests_wait_for_their_turn(destination):
     for _ in range(3):
         one.wait_for_request()
     assert waited == [0.5, 1.0]
+
+
+def test_a_request_waits_until_it_is_known_whether_a_quota_has_room(destination):
+    """Whatever it is for: what runs ends first, then one asks."""
+    one, _ = destination()
+    clock, waited, held = one.congestion._clock, [], ExitStack()
+
+    def wait(seconds):
+        clock.time += seconds
+        waited.append(seconds)
+        if sum(waited) > 2:
+            held.close()
+        return False
+
+    one = replace(one, wait=wait)
+    with one.request_to_read():
+        pass
+    clock.time += 1
+    held.enter_context(one.request())
+    with pytest.raises(StoreError), one.request_to_read():
+        raise StoreError("a store", reason="throttled", status=429)
+    with one.request() as began:
+        assert sum(waited) > 2, "until the other one had ended"
+        assert began == clock.time
+        asked = len(waited)
+    one.congestion.succeeded(1, 100, 0.1, began)
+    with one.request_to_read():
+        assert len(waited) > asked, "and later as many a second as there is room for"
+
+
+def test_a_worker_that_stops_waits_for_no_quota(destination):
+    one, _ = destination()
+    one = replace(one, wait=lambda _seconds: True)
+    with one.request():
+        one.congestion.throttled(StoreError("a store", reason="throttled", status=429), 2000.0)
+        with one.request_to_read():
+            pass
 
 
 def test_a_backfill_has_a_limit_of_its_own_besides(destination):

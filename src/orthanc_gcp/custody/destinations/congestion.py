@@ -231,6 +231,38 @@ class CongestionWindow:
         """A request of so many bytes begins."""
         self._pace.begun(size)
 
+    def turn(self) -> float:
+        """Begin a request of whatever kind, as far as a quota is known; or the seconds until later.
+
+        What ends is told to :meth:`ended`.
+        """
+        delay = self.delay
+        return delay if 0 < delay <= LONGEST_QUOTA_PAUSE else self._pace.turn()
+
+    def ended(self) -> None:
+        """A request ended whose turn it was."""
+        self._pace.ended()
+
+    def read(self, began: float, error: StoreError | None) -> None:
+        """A request that reads was answered: it counts for a quota."""
+        if error is None:
+            self._pace.taken(0, began)
+        elif error.status == TOO_MANY_REQUESTS:
+            self._pace.refused_to_read(began)
+
+    def fed(self, connections: int, seconds: float | None = None) -> int:
+        """How many of some connections a quota of requests leaves work for.
+
+        Parameters
+        ----------
+        seconds
+            How long a request takes; None for one that sends.
+        """
+        rate = self._pace.requests_per_second
+        if not rate:
+            return connections
+        return min(connections, 2 + int(rate * (seconds or self._pace.seconds)))
+
     def may_begin(self, in_flight: int) -> bool:
         """Whether a quota, as far as it is known, has room for another request.
 
@@ -322,6 +354,8 @@ class CongestionWindow:
         of_quota = error.status == TOO_MANY_REQUESTS
         backoff = _QUOTA_BACKOFF if of_quota else _BACKOFF
         pause = backoff.delay(self._failures, self._jitter)
+        if of_quota and (rate := self._pace.requests_per_second):
+            pause = max(pause, min(1 / rate, LONGEST_QUOTA_PAUSE))  # sooner there is no room again
         if retry_after is not None:  # "0" must not make it ask without a breath
             pause = max(retry_after, FIRST_PAUSE)
         self._resume = max(self._resume, now + pause)

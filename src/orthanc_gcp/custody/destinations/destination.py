@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.fault_scope import FaultScope
-from orthanc_gcp.custody.destinations.rate_limit import RateLimit
+from orthanc_gcp.custody.destinations.rate_limit import RateLimit, Wait
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.schema import Priority
 
 __all__ = ["INSTANCE_BACKOFF", "Destination"]
@@ -21,6 +23,8 @@ SLOWEST_CONNECTION, LONGEST_REQUEST = 256 * 1024, 5.0
 far as it matters how many of them a limit leaves work for."""
 LONGEST_SEARCH = 0.33
 """Seconds that a search takes at most, in the same way (Google's "DICOM best practices")."""
+SECONDS_OF_SEARCH = 1.0
+"""The same where a quota of requests is known: one more waits for its turn."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Destination:
         Of all that is sent there, and of the files that are read there; None for no limit.
     backfill_byte_limit
         Of all backfills together, to whatever account; None for no limit.
+    wait
+        Sleeps for some seconds until a quota has room for a request; True says that the worker
+        stops. None where no request waits for that.
     storing, reading, finding, comparing, differing
         Whose failures are: of requests that store instances, of those that read series back, of
         searches that do not find what was acknowledged, of comparing what the store has already,
@@ -56,6 +63,7 @@ class Destination:
     request_limit: RateLimit | None = None
     byte_limit: RateLimit | None = None
     backfill_byte_limit: RateLimit | None = None
+    wait: Wait | None = None
     storing: FaultScope = field(default_factory=FaultScope)
     reading: FaultScope = field(default_factory=FaultScope)
     finding: FaultScope = field(default_factory=FaultScope)
@@ -71,7 +79,7 @@ class Destination:
             connections = min(connections, 1 + int(self.byte_limit.rate / SLOWEST_CONNECTION))
         if self.request_limit is not None:
             connections = min(connections, 1 + int(self.request_limit.rate * LONGEST_REQUEST))
-        return connections
+        return self.congestion.fed(connections)
 
     def searches(self, lent: int) -> int:
         """How many series may be read back at once; none in a pause.
@@ -87,12 +95,43 @@ class Destination:
             most = min(most, max(own, 1 + int(self.request_limit.rate * LONGEST_SEARCH)))
         if self.byte_limit is not None and self.verify == "Bytes":
             most = min(most, 1 + int(self.byte_limit.rate / SLOWEST_CONNECTION))
+        most = self.congestion.fed(most, SECONDS_OF_SEARCH)
         return 0 if self.congestion.delay else min(most, self.congestion.searches)
 
     def wait_for_request(self) -> None:
         """Return when the limit on requests allows one more."""
         if self.request_limit is not None:
             self.request_limit.acquire()
+
+    @contextmanager
+    def request(self) -> Generator[float]:
+        """A request that custody makes, when the limit and a known quota allow one more; its begin.
+
+        By the clock of the congestion window.
+        """
+        self.wait_for_request()
+        if self.wait is None:
+            yield self.congestion.now
+            return
+        while seconds := self.congestion.turn():
+            if self.wait(min(seconds, 1.0)):
+                yield self.congestion.now
+                return
+        try:
+            yield self.congestion.now
+        finally:
+            self.congestion.ended()
+
+    @contextmanager
+    def request_to_read(self) -> Generator[None]:
+        """The same of one that reads: what comes of it says how much a quota has room for."""
+        with self.request() as began:
+            try:
+                yield
+            except StoreError as error:
+                self.congestion.read(began, error)
+                raise
+            self.congestion.read(began, None)
 
     def byte_throttles(self, priority: Priority) -> Sequence[Callable[[int], None]]:
         """What one request calls with each number of bytes that it sends, or reads."""

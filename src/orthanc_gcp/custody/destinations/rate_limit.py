@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orthanc_gcp.configuration import Account, BackfillOptions
 
-__all__ = ["Bookings", "RateLimit", "backfill_byte_limit", "byte_limit", "request_limit"]
+__all__ = ["Bookings", "RateLimit", "Wait", "backfill_byte_limit", "byte_limit", "request_limit"]
 
 Wait = Callable[[float], bool]
 """Sleeps for some seconds; True says that the worker stops."""

@@ -197,17 +197,17 @@ class Sender:
         def is_held() -> bool:
             return self._ledger.queue.held(batch) >= {row.id for row in transfers}
 
-        began = self._clock.now()
         try:
-            destination.wait_for_request()
-            stored = client.store(
-                parts,
-                replace=replaces,
-                throttle=throttle if throttles else None,
-                stop=self._stopping,
-                # Nothing else hinders an upsert that lasts from replacing what was sent meanwhile.
-                may_end=is_held if replaces else None,
-            )
+            with destination.request() as began:
+                stored = client.store(
+                    parts,
+                    replace=replaces,
+                    throttle=throttle if throttles else None,
+                    stop=self._stopping,
+                    # Nothing else hinders an upsert that lasts from replacing what was sent
+                    # meanwhile.
+                    may_end=is_held if replaces else None,
+                )
         except SourceError as error:
             self.source.files.succeeded(digests, began)
             yield self.source.without(transfers, error, md5s)

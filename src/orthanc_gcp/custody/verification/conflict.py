@@ -133,8 +133,7 @@ class Conflicts:
                 f"the store has other bytes under these UIDs: {size} bytes, "
                 f"Orthanc has {row.size_bytes} with {sha256}"
             )
-        destination.wait_for_request()
-        with destination.store.open(*row.uids) as pieces:
+        with destination.request_to_read(), destination.store.open(*row.uids) as pieces:
             theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
         self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
         if theirs.sha256 == sha256:
@@ -150,9 +149,9 @@ class Conflicts:
         """What the store says of its size; None where that is not known, or is nothing of use."""
         if not self._sizes_count.get(destination.account, True):
             return None
-        destination.wait_for_request()
         try:
-            return destination.store.stored_size(*row.uids)
+            with destination.request_to_read():
+                return destination.store.stored_size(*row.uids)
         except StoreError as error:
             if error.retryable:
                 raise

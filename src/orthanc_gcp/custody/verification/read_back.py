@@ -403,13 +403,13 @@ def _find(
     wanted = {FoundInstance(*series, row.sop_instance_uid) for row in rows}
     named: set[FoundInstance] = set()
     error: StoreError | None = None
-    destination.wait_for_request()
     try:
-        for found in destination.store.instances(*series, instance=instance):
-            if found in wanted:
-                named.add(found)
-                if len(named) == len(wanted):
-                    break
+        with destination.request_to_read():
+            for found in destination.store.instances(*series, instance=instance):
+                if found in wanted:
+                    named.add(found)
+                    if len(named) == len(wanted):
+                        break
     except StoreError as failure:
         error = failure
     unnamed: list[Transfer] = []
@@ -438,11 +438,9 @@ def _compare(destination: Destination, reading: _Reading) -> None:
         if unread >= MOST_UNREAD_TOGETHER:
             reading.unread.append(row)
             continue
-        destination.wait_for_request()
+        uids = row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
         try:
-            with destination.store.open(
-                row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-            ) as pieces:
+            with destination.request_to_read(), destination.store.open(*uids) as pieces:
                 theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
         except StoreError as error:
             if error.status in UNREADABLE:
