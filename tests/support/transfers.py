@@ -23,13 +23,12 @@ def arrive(
     arrivals = [
         NewTransfer(
             account=account,
-            source="o",
             orthanc_id=f"{prefix or study}-{number}",
             study_instance_uid=study,
             series_instance_uid=f"{study}.1",
             sop_instance_uid=f"{study}.1.{number}",
             size_bytes=size,
-            **{"received_at": ledger.now(), **more},
+            **{"source": "o", "received_at": ledger.now(), **more},
         )
         for number in range(count)
     ]

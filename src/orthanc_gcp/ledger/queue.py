@@ -52,17 +52,28 @@ _CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute
 _DESTINATION = sql.bindparam("destination", type_=sql.BigInteger)
 
 
-def _count_batches() -> sql.Select[Any]:
-    """How many batches are being sent: the index is asked for one after the other, not for rows."""
-    least = sql.func.min(transfers.c.batch).label("batch")
-    first = sql.select(least).where(in_state(_DESTINATION, State.SENDING))
+def _each_of(column: sql.Column[str], where: sql.ColumnElement[bool]) -> sql.CTE:
+    """Each value of a column once, and no value at last.
+
+    The index is asked for one after the other, not for rows.
+    """
+    first = sql.select(sql.func.min(column).label("value")).where(where)
     found = first.cte("found", recursive=True)
-    following = first.where(transfers.c.batch > found.c.batch).scalar_subquery()
-    found = found.union_all(sql.select(following).where(found.c.batch.is_not(None)))
-    return sql.select(sql.func.count(found.c.batch))
+    following = first.where(column > found.c.value).scalar_subquery()
+    return found.union_all(sql.select(following).where(found.c.value.is_not(None)))
 
 
-_BATCHES = _count_batches()
+_BATCHES = sql.select(
+    sql.func.count(_each_of(transfers.c.batch, in_state(_DESTINATION, State.SENDING)).c.value)
+)
+_SOURCES = sql.select(
+    _each_of(transfers.c.source, transfers.c.destination_id == _DESTINATION).c.value
+)
+_SENDING_OF = (
+    sql.select(transfers.c.source, sql.func.count(transfers.c.batch.distinct()))
+    .where(in_state(_DESTINATION, State.SENDING))
+    .group_by(transfers.c.source)
+)
 _CLAIM = (
     transfers.update()
     .where(transfers.c.id.in_(sql.bindparam("rows", expanding=True)))
@@ -240,18 +251,27 @@ class Queue:
         ((count,),) = find(connection, _BATCHES, {"destination": destination})
         return int(count)
 
-    def others_wait(self, account: str, source: str) -> bool:
-        """Whether instances of other Orthancs wait for an account, on a database for several."""
+    def others_waiting(self, account: str, source: str) -> dict[str, int]:
+        """The other Orthancs of which instances wait for an account, on a database for several.
+
+        Each with how many batches of it are being sent.
+        """
         if self._engine.dialect.name == "sqlite":
-            return False
-        of, destination = transfers.c, self._destinations.find(account)
+            return {}
+        destination = {"destination": self._destinations.find(account)}
         with reading(self._engine) as connection:
-            return any(
-                connection.scalar(
-                    sql.select(of.id).where(in_state(destination, State.WAITING), other).limit(1)
-                )
-                for other in (of.source < source, of.source > source)
-            )
+            waiting = {
+                other: 0
+                for (other,) in find(connection, _SOURCES, destination)
+                if other not in (None, source)
+                and find(
+                    connection, _ready((*Priority,)), {**destination, "source": other, "most": 1}
+                )[0][0]
+            }
+            if waiting:
+                sending = find(connection, _SENDING_OF, destination)
+                waiting |= {other: count for other, count in sending if other in waiting}
+        return waiting
 
     def held(self, batch: str) -> set[int]:
         """The rows that a batch still holds: those that nobody took back, or has received anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import pytest
 
@@ -35,13 +36,13 @@ class Threads:
         self.batches: dict[str, list[object]] = {}
         self.given: list[list[str]] = []
         self.busy: list[str] = []
-        self.lent, self.lends = 0, False
+        self.lent, self.lends, self.most = 0, False, 4
 
     def sending(self, account: str) -> int:
         return len(self.batches)
 
     def free(self, account: str) -> int:
-        return 4 - self.lent - len(self.batches)
+        return self.most - self.lent - len(self.batches)
 
     def due(self, account: str) -> int:
         return len(self.busy)
@@ -350,6 +351,41 @@ def test_a_connection_is_left_to_another_orthanc(postgresql_ledger):
     assert desk.threads.sending(A) == 3
     limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 4}
     assert desk.ledger.queue.claim(A, "z", "theirs", "another", **limits)
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_no_orthanc_takes_all_connections_from_a_third(postgresql_ledger, connections):
+    """Two have more than they can send, and claim at once whatever is free again; so has it."""
+    ledger = postgresql_ledger
+    desks = {name: Desk(ledger) for name in "opq"}
+    registries = [worker_registry(ledger.engine, name, FakeClock()) for name in desks]
+    for name, registry in zip(desks, registries, strict=True):
+        registry.join()
+        desk = desks[name]
+        desk.source, desk.dispatcher._worker = name, name
+        desk.threads.most = connections
+        desk.congestion.max_requests = desk.congestion._window = connections
+        desk.congestion.batch_instances = 1
+        arrive(ledger, 300, study=name, source=name)
+    sent = Counter()
+    for turn in range(120):
+        ledger.now.now += 0.25
+        for name, desk in desks.items():
+            desk.steady.time += 0.25
+            if name != "q":
+                batch = next(iter(desk.threads.batches), None)
+                ends = [] if batch is None else [(batch, desk.threads.batches.pop(batch))]
+            else:
+                ends = list(desk.threads.batches.items()) if turn % 4 == 0 else []
+                desk.threads.batches.clear() if ends else None
+            for batch, rows in ends:
+                ledger.queue.settle(batch, [Outcome(rows[0].id, State.ACKNOWLEDGED, sha256="d")])
+                sent[name] += turn > 40
+            if name != "q" or turn % 2:  # the third looks now and then
+                desk.dispatcher.step()
+    for registry in registries:
+        registry.leave()
+    assert sent["q"] > 10, sent
 
 
 def test_connections_that_send_nothing_are_lent_to_what_reads_back(desk):

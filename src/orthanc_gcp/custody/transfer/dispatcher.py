@@ -95,7 +95,8 @@ class Dispatcher:
         self._announced: Counter[str] = Counter()  # account -> instances that are about to wait
         self._announced_at = float("-inf")
         self._batches = 0
-        self._others: dict[str, tuple[float, bool]] = {}  # account -> when asked, whether they wait
+        # Account -> when asked, the other Orthancs that wait, and how many batches each sends.
+        self._others: dict[str, tuple[float, Mapping[str, int]]] = {}
         self._has_others = False
         self._sent_at: dict[str, float] = {}  # account -> when this worker was last seen to send
 
@@ -140,7 +141,8 @@ class Dispatcher:
 
     def _start_allowed(self, destination: Destination) -> bool:
         priorities, of_all = self._allowed(destination.account), destination.congestion.max_requests
-        window = min(destination.congestion.window, self._share(destination.account, of_all))
+        share, of_all = self._share(destination.account, of_all)
+        window = min(destination.congestion.window, share)
         window = destination.useful(window)
         if not priorities or not window:
             return False
@@ -164,24 +166,29 @@ class Dispatcher:
         lent = _lent(window), _lent(of_all)
         return self._start(destination, backfill, *lent, backfill_size) or started
 
-    def _share(self, account: str, of_all: int) -> int:
-        """How many of the connections that all workers have this one may use.
+    def _share(self, account: str, of_all: int) -> tuple[int, int]:
+        """How many connections this worker may use, and how many may be in use for it to begin.
 
-        The last of them is that of another Orthanc, if anything of one waits: who uses them all
-        would claim each that is free again before others ask for it. Where there is only one, all
-        take turns.
+        Of those that all workers have. The last one is left to another Orthanc of which anything
+        waits, as long as that uses fewer than its share: who uses them all would claim each that is
+        free again before others ask for it. Where several wait, they have it one after the other.
+        Where there is only one connection, all take turns.
         """
         now = self._clock.now()
-        if self._threads.sending(account):
+        mine = self._threads.sending(account)
+        if mine:
             self._sent_at[account] = now
-        asked_at, others_wait = self._others.get(account, (float("-inf"), False))
+        asked_at, others = self._others.get(account, (float("-inf"), {}))
         if now - asked_at > OTHERS_EVERY and self._source():
-            others_wait = self._ledger.queue.others_wait(account, self._source())
-            self._others[account] = now, others_wait
-        if others_wait and of_all == 1:
+            others = self._ledger.queue.others_waiting(account, self._source())
+            self._others[account] = now, others
+        if others and of_all == 1:
             is_theirs = now - self._sent_at.get(account, float("-inf")) < TURN
-            return 0 if self._has_others and is_theirs else 1
-        return of_all - others_wait
+            return (0 if self._has_others and is_theirs else 1), 1
+        share = of_all // (1 + len(others))
+        if all(sending >= max(share, 1) for sending in others.values()):
+            return of_all, of_all
+        return of_all - 1, of_all - (mine >= share)
 
     def _start(
         self,
@@ -207,6 +214,7 @@ class Dispatcher:
             held = Amount(len(claimed), sum(row.size_bytes for row in claimed))
             destination.congestion.begun(held.size_bytes)
             self._under_way[batch] = _UnderWay(account, self._clock.now(), held)
+            self._sent_at[account] = self._clock.now()
             self._threads.send(account, batch, claimed)
             self._urgent[account] += claimed[0].priority == Priority.LIVE
             started = True
