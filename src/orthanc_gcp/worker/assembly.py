@@ -267,7 +267,7 @@ def assemble(
             problems=ProblemLog(needs_person, clock),
             history=History(ledger, status.accounts),
             api=api,
-            notifiers=notifiers(settings, ledger, status.accounts, attempts, clock),
+            notifiers=notifiers(settings, ledger, status.accounts, attempts, clock, name),
             stopping=stopping,
             work=work,
             retrieving=retrieving,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.custody.reporting.alerts import LEASE, Alerts
+from orthanc_gcp.custody.reporting.alerts import LAPSES_AFTER, LEASE, Alerts
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.destinations import DestinationStatus
 from orthanc_gcp.custody.reporting.overview import AccountOverview
@@ -37,9 +37,9 @@ class Hook:
         return [(told["Account"], told["Alarm"], told["Raised"]) for told in self.told]
 
 
-def alerts_of(ledger, post):
+def alerts_of(ledger, post, worker="w"):
     outage = Outage(logging.getLogger("webhook"), "not told", "told again", SystemClock())
-    return Alerts(ledger, 900, post, outage)
+    return Alerts(ledger, 900, post, outage, worker=worker)
 
 
 def overview(account="a", quarantined=0, age=None):
@@ -198,3 +198,145 @@ def test_an_id_stays_until_its_alarm_was_taken_whoever_tells(ledger, clock):
     assert [told["Alarm"] for told in hook.told] == ["Quarantine", "Backlog", *["Quarantine"] * 2]
     assert len(set(hook.ids[:4])) == 1
     assert len(set(hook.ids[3:])) == 4
+
+
+def unanswered(post, *lost):
+    """Takes what it is told, and does not say so of some."""
+    asked = []
+
+    def take(identifier: str, document: bytes) -> None:
+        asked.append(identifier)
+        post(identifier, document)
+        if len(asked) in lost:
+            raise WebhookError("no answer")
+
+    return take
+
+
+def test_figures_of_another_age_end_no_alarm_and_begin_none_again(ledger, clock):
+    hook = Hook()
+    first, second = alerts_of(ledger, hook), alerts_of(ledger, hook, "another")
+    for seen, seen_late in ((1, 0), (1, 0), (1, 1), (0, 1), (0, 1), (0, 0)):
+        first.report_changes(overview(quarantined=seen))
+        second.report_changes(overview(quarantined=seen_late))
+        clock.now += 3
+    assert hook.words == [("a", "Quarantine", True), ("a", "Quarantine", False)]
+
+
+def test_what_one_worker_alone_knows_is_told_once_and_with_what_it_knows(ledger, clock):
+    hook = Hook()
+    follows, other = alerts_of(ledger, hook), alerts_of(ledger, hook, "another")
+    refused = Problem(ProblemKind.SUBSCRIPTION, "a", "", 0, None, "it is refused", "see there")
+    (quiet,) = overview()
+    for _ in range(200):
+        for alerts, problems in ((other, ()), (follows, (refused,)), (other, ())):
+            alerts.report_changes([replace(quiet, problems=problems)])
+        clock.now += 3
+    assert hook.words == [("a", "Problem", True)]
+    assert [one["Message"] for one in hook.told[0]["Problems"]] == ["it is refused"]
+    other.report_changes([quiet])
+    follows.report_changes([quiet])
+    assert hook.words[1:] == [("a", "Problem", False)]
+
+
+def test_what_a_worker_saw_that_is_gone_is_over_when_nobody_else_sees_it(ledger, clock):
+    hook = Hook()
+    alerts_of(ledger, hook).report_changes(overview(quarantined=1))
+    other = alerts_of(ledger, hook, "another")
+    other.report_changes(overview())
+    assert hook.words == [("a", "Quarantine", True)]
+    clock.now += LAPSES_AFTER
+    other.report_changes(overview())
+    assert hook.words[1:] == [("a", "Quarantine", False)]
+
+
+@pytest.mark.parametrize("down", [0.0, 3600.0, -3600.0])
+def test_a_worker_that_is_started_again_may_not_know_yet_what_needs_a_person(ledger, clock, down):
+    hook = Hook()
+    gone = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    (quiet,) = overview()
+    alerts_of(ledger, hook).report_changes([replace(quiet, problems=(gone,))])
+    clock.now += down
+    again = alerts_of(ledger, hook)
+    for problems in ((), (), (gone,)):
+        again.report_changes([replace(quiet, problems=problems)])
+        clock.now += 30
+    assert hook.words == [("a", "Problem", True)]
+    again.report_changes([quiet])
+    assert hook.words[1:] == [("a", "Problem", False)]
+
+
+def test_what_was_mended_while_no_worker_ran_is_over_soon(ledger, clock):
+    hook = Hook()
+    gone = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    (quiet,) = overview()
+    alerts_of(ledger, hook).report_changes([replace(quiet, problems=(gone,))])
+    again = alerts_of(ledger, hook)
+    again.report_changes([quiet])
+    clock.now += LAPSES_AFTER
+    again.report_changes([quiet])
+    assert hook.words == [("a", "Problem", True), ("a", "Problem", False)]
+
+
+def test_an_alarm_that_may_have_been_told_is_over_though_it_ends_untold(ledger, clock):
+    hook = Hook()
+    alerts = alerts_of(ledger, unanswered(hook, 1))
+    alerts.report_changes(overview(quarantined=1))
+    clock.now += 300
+    for _ in range(2):
+        alerts.report_changes(overview())
+    assert hook.words == [("a", "Quarantine", True), ("a", "Quarantine", False)]
+    alerts.report_changes(overview(quarantined=1))
+    assert hook.words[2:] == [("a", "Quarantine", True)]
+    assert len(set(hook.ids)) == 3, "what has the id of another is dropped"
+
+
+def test_an_alarm_whose_end_may_have_been_told_is_raised_again(ledger, clock):
+    hook = Hook()
+    alerts = alerts_of(ledger, unanswered(hook, 2))
+    for quarantined in (1, 0, 1, 1):
+        alerts.report_changes(overview(quarantined=quarantined))
+        clock.now += 300
+    assert [raised for *_, raised in hook.words] == [True, False, True]
+    assert len(set(hook.ids)) == 3
+
+
+def test_the_alarms_of_an_account_that_is_there_no_more_are_over(ledger, clock):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    alerts.report_changes([*overview("a", quarantined=1, age=1000), *overview("b")])
+    for _ in range(2):
+        alerts.report_changes(overview("b"))
+    assert hook.words == [
+        ("a", "Quarantine", True),
+        ("a", "Backlog", True),
+        ("a", "Quarantine", False),
+        ("a", "Backlog", False),
+    ]
+
+
+def test_an_account_whose_alarms_are_not_taken_keeps_no_other_back(ledger, clock):
+    hook = Hook()
+
+    def post(identifier: str, document: bytes) -> None:
+        if json.loads(document)["Account"] == "b":
+            raise WebhookError("it answered 413")
+        hook(identifier, document)
+
+    alerts = alerts_of(ledger, post)
+    for _ in range(3):
+        alerts.report_changes([one for name in "abcd" for one in overview(name, quarantined=1)])
+        clock.now += 300
+    assert sorted(hook.words) == [(name, "Quarantine", True) for name in "acd"]
+
+
+def test_what_was_reported_before_it_was_written_down_who_sees_it(ledger, clock):
+    hook = Hook()
+    ledger.key_values.set("alerts:a", {"raised": ["Problem"], "leased_until": 0, "ids": {}})
+    gone = Problem(ProblemKind.INDEX, "a", "i", 3, None, "it is gone", "bring it back")
+    (quiet,) = overview()
+    alerts = alerts_of(ledger, hook)
+    for problems in ((), (gone,)):
+        alerts.report_changes([replace(quiet, problems=problems)])
+        clock.now += 30
+    assert hook.words == []

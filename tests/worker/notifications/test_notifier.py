@@ -28,7 +28,7 @@ def server():
 def made(ledger, overview, **section):
     settings = configuration.read({"GoogleCloudPlatform": section})
     attempts = Attempts(SystemClock(), Progress())
-    return notifiers(settings, ledger, lambda: overview, attempts, SystemClock())
+    return notifiers(settings, ledger, lambda: overview, attempts, SystemClock(), "w")
 
 
 def mail(server):

@@ -91,7 +91,7 @@ def run(ledger, url, alarms, condition, **section):
     settings = configuration.read({"GoogleCloudPlatform": given})
     assert settings.section.webhook == url
     attempts = Attempts(SystemClock(), Progress())
-    (hook,) = notifiers(settings, ledger, lambda: alarms, attempts, SystemClock())
+    (hook,) = notifiers(settings, ledger, lambda: alarms, attempts, SystemClock(), "w")
     hook.start()
     try:
         wait_until(condition)

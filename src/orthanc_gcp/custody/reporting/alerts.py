@@ -1,7 +1,12 @@
 """Reports when something needs a person, and when it does not any more: once each.
 
 What was reported stands in the ledger, and so does who is about to report it: of several workers
-one does, and another goes on when that one dies.
+one does, and another goes on when that one dies. Workers do not see the same at the same moment:
+their figures are of another age, and some of it only one of them knows, such as a subscription that
+cannot be pulled. So each writes down what it sees, and an alert is over when none sees it any more.
+
+An answer that does not come leaves open whether a report was taken. It is sent again under its id;
+and where the opposite is true by then, that is reported, even if nothing else would be.
 """
 
 from __future__ import annotations
@@ -25,6 +30,9 @@ __all__ = ["Alert", "Alerts"]
 _BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
 """Seconds for which one of several workers may be reporting before another tries."""
+SAID_EVERY, LAPSES_AFTER = 60.0, 150.0
+"""Seconds after which a worker says again what it sees, and for which that counts at least: a
+worker that is started again has this long to see what it saw before."""
 CALM = 0.5
 """A backlog is over below this part of the age that raised it, so that it does not flicker."""
 
@@ -69,6 +77,14 @@ class _Report:
 
 
 @dataclass(frozen=True)
+class _Pending:
+    """A report that may have been taken, or not: its id, and what it says."""
+
+    identifier: str
+    raised: bool
+
+
+@dataclass(frozen=True)
 class _Reported:
     """What was reported of an account, as it stands in the ledger.
 
@@ -78,22 +94,32 @@ class _Reported:
         The alerts that are not over.
     leased_until
         For so long a worker may be reporting; 0 where none is.
-    ids
-        Of the reports that were not taken yet, by their alerts.
+    pending
+        The reports that were not taken for certain, by their alerts.
+    seen
+        The workers that see what an alert is about, by the alert, each with when it last said so.
     """
 
     raised: frozenset[str] = frozenset()
     leased_until: float = 0.0
-    ids: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, _Pending] = field(default_factory=dict)
+    seen: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def of_value(cls, value: Mapping[str, Any] | None) -> _Reported:
+    def of_value(cls, value: object) -> _Reported:
         """What the ledger has, or nothing."""
-        given = value or {}
+        given = value if isinstance(value, dict) else {}
+        raised = frozenset(given.get("raised", ()))
+        changing = given.get("changing", {})
         return cls(
-            frozenset(given.get("raised", ())),
+            raised,
             float(given.get("leased_until", 0)),
-            dict(given.get("ids", {})),
+            {
+                alert: _Pending(identifier, changing.get(alert, alert not in raised))
+                for alert, identifier in given.get("ids", {}).items()
+            },
+            # Of before it was written down who sees it.
+            given.get("seen", {alert: {"": 0.0} for alert in raised}),
         )
 
     def as_value(self) -> dict[str, Any]:
@@ -101,21 +127,45 @@ class _Reported:
         return {
             "raised": sorted(self.raised),
             "leased_until": self.leased_until,
-            "ids": dict(self.ids),
+            "ids": {alert: one.identifier for alert, one in self.pending.items()},
+            "changing": {alert: one.raised for alert, one in self.pending.items()},
+            "seen": {alert: dict(workers) for alert, workers in self.seen.items()},
         }
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing that could be over."""
+        return not (self.raised or self.pending or self.seen)
 
     def is_leased(self, now: float) -> bool:
         """Whether another worker may be reporting; a clock that was set back does not count."""
         return now < self.leased_until <= now + LEASE
 
+    def is_due(self, alert: Alert, *, raised: bool) -> bool:
+        """Whether somebody is to be told that it is raised, or over."""
+        return alert in self.pending or raised != (alert in self.raised)
+
+    def with_seen(self, alert: Alert, workers: Mapping[str, float]) -> _Reported:
+        """The same after it has changed who sees what an alert is about."""
+        others = {name: own for name, own in self.seen.items() if name != alert}
+        return replace(self, seen={**others, alert.value: workers} if workers else others)
+
+    def begun(self, alert: Alert, pending: _Pending, now: float) -> _Reported:
+        """The same while a worker is reporting."""
+        return replace(
+            self,
+            leased_until=now + LEASE,
+            pending={**self.pending, alert.value: pending},
+        )
+
     def taken(self, report: _Report) -> _Reported:
         """The same after a report was taken."""
         others = self.raised - {report.alert}
-        return _Reported(
-            others | {report.alert} if report.raised else others,
-            ids={
-                alert: identifier for alert, identifier in self.ids.items() if alert != report.alert
-            },
+        return replace(
+            self,
+            raised=others | {report.alert} if report.raised else others,
+            leased_until=0.0,
+            pending={alert: one for alert, one in self.pending.items() if alert != report.alert},
         )
 
 
@@ -133,6 +183,8 @@ class Alerts:
         Takes what keeps it from being taken.
     stored_as
         Under which name the ledger has what was reported: each way has its own.
+    worker
+        The name of this worker among others on the ledger; the same after a restart.
     """
 
     def __init__(
@@ -142,36 +194,98 @@ class Alerts:
         post: Callable[[str, bytes], None],
         outage: Outage,
         stored_as: str = "alerts",
+        worker: str = "",
     ) -> None:
         self._prefix = f"{stored_as}:"
         self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
-        self._outage = outage
+        self._outage, self._worker = outage, worker
         self._failures = 0
         self._resume = float("-inf")
+        self._first: str | None = None
+        self._began: float | None = None
+        self._known: set[str] = set()
 
     def report_changes(self, accounts: Iterable[AccountOverview]) -> None:
         """Report what has changed since it was reported last.
 
-        What is not taken is reported later.
+        What is not taken is reported later; an account whose report fails is in the way of no
+        other.
 
         Raises
         ------
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        for account in accounts:
+        now = self._ledger.now()
+        self._began = now if self._began is None else min(self._began, now)
+        stored = {
+            name.removeprefix(self._prefix): _Reported.of_value(value)
+            for name, value in self._ledger.key_values.starting_with(self._prefix).items()
+        }
+        of_now = {one.account: one for one in accounts}
+        of_now |= {
+            name: AccountOverview(name)
+            for name, reported in stored.items()
+            if name not in of_now and not reported.is_quiet
+        }
+        for name in self._in_turn(of_now):
             if self._ledger.now() < self._resume:
+                self._first = name
                 return
-            reported = self._reported(account.account)
-            for alert, raised in self._state(account, reported).items():
-                if raised != (alert in reported.raised):
-                    self._report(_Report(alert, raised, account, self._ledger.now()))
+            self._look_at(of_now[name], stored.get(name, _Reported()))
 
-    def _reported(self, account: str) -> _Reported:
-        return _Reported.of_value(self._ledger.key_values.get(self._name(account), dict))
+    def _in_turn(self, accounts: Iterable[str]) -> list[str]:
+        """The accounts, from the one on that was not asked for when a report failed."""
+        names = list(accounts)
+        first = names.index(self._first) if self._first in names else 0
+        return names[first:] + names[:first]
 
-    def _change(self, account: str, change: Callable[[_Reported], _Reported]) -> None:
-        self._ledger.key_values.change(
+    def _look_at(self, account: AccountOverview, reported: _Reported) -> None:
+        own = self._state(account, reported)
+        problem = {Alert.PROBLEM: self._has_problem(account, reported)}
+        reported = self._say(account.account, {**own, **problem}, reported)
+        for alert, sees in own.items():
+            raised = bool(reported.seen.get(alert))
+            # Only who sees it has the figures to tell of it.
+            if reported.is_due(alert, raised=raised) and (sees or not raised):
+                self._report(_Report(alert, raised, account, self._ledger.now()))
+
+    def _say(self, account: str, own: Mapping[Alert, bool], reported: _Reported) -> _Reported:
+        """Write down what this worker sees, where that has changed; what the ledger has by then."""
+        now = self._ledger.now()
+
+        def said(before: _Reported) -> _Reported:
+            for alert, sees in own.items():
+                before = before.with_seen(alert, self._seers(before.seen, alert, now, sees=sees))
+            return before
+
+        if said(reported) == reported:
+            return reported
+        value = self._change(account, said)
+        return _Reported.of_value(value)
+
+    def _seers(
+        self, seen: Mapping[str, Mapping[str, float]], alert: Alert, now: float, *, sees: bool
+    ) -> dict[str, float]:
+        """The workers that see what an alert is about, with when each of them said so."""
+        before = seen.get(alert, {})
+        found = {
+            worker: said
+            for worker, said in before.items()
+            if worker != self._worker and self._counts(said, now)
+        }
+        if sees:
+            said = before.get(self._worker, float("-inf"))
+            found[self._worker] = said if 0 <= now - said < SAID_EVERY else now
+        return found
+
+    def _counts(self, said: float, now: float) -> bool:
+        """Whether what another worker has said counts; a clock may have been set back since."""
+        began = self._began if self._began is not None else now
+        return now - (max(said, began) if said <= now else began) < LAPSES_AFTER
+
+    def _change(self, account: str, change: Callable[[_Reported], _Reported]) -> object:
+        return self._ledger.key_values.change(
             self._name(account), dict, lambda value: change(_Reported.of_value(value)).as_value()
         )
 
@@ -185,6 +299,15 @@ class Alerts:
             Alert.LOSS: account.lost_instances > 0 or account.lost_changes > 0,
             Alert.PROTECTION: account.unprotected_patients > 0,
         }
+
+    def _has_problem(self, account: AccountOverview, reported: _Reported) -> bool:
+        """Whether it has one, or had before this worker was started, which may not know it yet."""
+        if account.problems:
+            self._known.add(account.account)
+            return True
+        had = self._worker in reported.seen.get(Alert.PROBLEM, {})
+        is_new = self._counts(float("-inf"), self._ledger.now())
+        return had and is_new and account.account not in self._known
 
     def _report(self, report: _Report) -> None:
         account = report.account.account
@@ -210,11 +333,13 @@ class Alerts:
 
         def claimed(reported: _Reported) -> _Reported:
             nonlocal identifier
-            if reported.is_leased(now) or (report.alert in reported.raised) == report.raised:
+            if reported.is_leased(now) or not reported.is_due(report.alert, raised=report.raised):
                 return reported
-            identifier = reported.ids.get(report.alert) or f"msg_{secrets.token_hex(16)}"
-            ids = {**reported.ids, report.alert.value: identifier}
-            return replace(reported, leased_until=now + LEASE, ids=ids)
+            pending = reported.pending.get(report.alert)
+            if pending is None or pending.raised != report.raised:
+                pending = _Pending(f"msg_{secrets.token_hex(16)}", report.raised)
+            identifier = pending.identifier
+            return reported.begun(report.alert, pending, now)
 
         self._change(account, claimed)
         return identifier

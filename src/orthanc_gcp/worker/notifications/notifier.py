@@ -40,6 +40,8 @@ class Notifier:
     ----------
     name
         Of the way: ``webhook`` or ``e-mail``.
+    worker
+        The name of this worker among others on the ledger.
     """
 
     def __init__(
@@ -51,12 +53,13 @@ class Notifier:
         overview: Overview,
         attempts: Attempts,
         clock: Clock,
+        worker: str,
     ) -> None:
         self._name, self._overview, self._attempts = name, overview, attempts
         section = settings.section
         outage = Outage(_log, f"the {name} cannot be sent", f"the {name} is sent again", clock)
         stored_as, age = _STORED_AS[name], section.webhook_backlog_age_seconds
-        self._alerts = Alerts(ledger, age, post, outage, stored_as)
+        self._alerts = Alerts(ledger, age, post, outage, stored_as, worker)
         self._summary = None
         if section.daily_summary_hour is not None:
             accounts = [one.name for one in settings.accounts]
@@ -86,15 +89,26 @@ class Notifier:
 
 
 def notifiers(
-    settings: Settings, ledger: Ledger, overview: Overview, attempts: Attempts, clock: Clock
+    settings: Settings,
+    ledger: Ledger,
+    overview: Overview,
+    attempts: Attempts,
+    clock: Clock,
+    worker: str,
 ) -> list[Notifier]:
-    """One for each way that the configuration names."""
+    """One for each way that the configuration names.
+
+    Parameters
+    ----------
+    worker
+        The name of this worker among others on the ledger.
+    """
     posts: dict[str, Post] = {}
     if settings.section.webhook:
         posts["webhook"] = Webhook(settings, clock).post
     if settings.mail is not None:
         posts["e-mail"] = Mail(settings, settings.mail, clock).post
     return [
-        Notifier(name, post, settings, ledger, overview, attempts, clock)
+        Notifier(name, post, settings, ledger, overview, attempts, clock, worker)
         for name, post in posts.items()
     ]
