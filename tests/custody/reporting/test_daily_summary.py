@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from orthanc_gcp.clock import SystemClock
-from orthanc_gcp.custody.reporting.daily_summary import DAY, LEASE, DailySummary, days_of
+from orthanc_gcp.custody.reporting.daily_summary import DAY, LEASE, DailySummary, Period, days_of
 from orthanc_gcp.errors import MailError
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.outages import Outage
 from tests.support.transfers import arrive, confirm, settle
 
@@ -157,4 +157,50 @@ def test_a_clock_that_was_wrong_or_a_value_that_is_none(ledger, clock, post, mor
 
 
 def test_nothing_at_all(ledger, clock):
-    assert days_of(ledger, [], clock.now - DAY, clock.now) == []
+    assert days_of(ledger, [], Period(clock.now - DAY, clock.now)) == []
+
+
+def test_what_may_have_been_taken_is_sent_again_about_the_same_time(ledger, clock, post, morning):
+    """A receiver drops what has an id that it has seen: nothing else may stand in it."""
+    clock.now = morning + SEVEN * HOUR
+    post.refuses = True
+    for _ in range(3):
+        summary_of(ledger, post).send_if_due()
+        clock.now += HOUR
+    arrive(ledger, 1, study="2", size=5)
+    post.refuses = False
+    summary_of(ledger, post).send_if_due()
+    clock.now = morning + (24 + SEVEN) * HOUR
+    summary_of(ledger, post).send_if_due()
+    first, second = post.documents
+    assert len(set(post.ids[:-1])) == 1
+    assert first["Until"][11:13] == "07"
+    assert second["Since"] == first["Until"]
+    assert [one["Accounts"][0]["Received"]["Instances"] for one in (first, second)] == [0, 1]
+
+
+def test_the_next_day_has_an_id_of_its_own(ledger, clock, post, morning):
+    clock.now = morning + SEVEN * HOUR
+    post.refuses = True
+    summary_of(ledger, post).send_if_due()
+    post.refuses = False
+    clock.now = morning + (24 + SEVEN) * HOUR
+    summary_of(ledger, post).send_if_due()
+    assert len(set(post.ids)) == 2
+    assert post.documents[0]["Until"][:10] > post.documents[0]["Since"][:10]
+
+
+def test_what_is_written_down_after_a_summary_is_in_the_next(ledger, clock, post, morning):
+    """A worker that was down sends a late summary before it has read what Orthanc received."""
+    clock.now = morning + (SEVEN - 1) * HOUR
+    arrive(ledger, 1, study="1", size=5)
+    received = clock.now
+    clock.now = morning + SEVEN * HOUR
+    summary_of(ledger, post).send_if_due()
+    arrive(ledger, 2, study="2", size=5, received_at=received)
+    arrive(ledger, 3, study="3", size=5, received_at=received, priority=Priority.BACKFILL)
+    arrive(ledger, 4, study="4", size=5)
+    clock.now = morning + (24 + SEVEN) * HOUR
+    summary_of(ledger, post).send_if_due()
+    counts = [one["Accounts"][0]["Received"]["Instances"] for one in post.documents]
+    assert counts == [1, 6]

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +21,10 @@ from orthanc_gcp.custody.reporting.counts import Amount
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import IN_NEED, State, transfers
+from orthanc_gcp.ledger.schema import IN_NEED, Priority, State, transfers
 from orthanc_gcp.outages import Outage
 
-__all__ = ["AccountDay", "DailySummary", "Unconfirmed", "days_of"]
+__all__ = ["AccountDay", "DailySummary", "Period", "Unconfirmed", "days_of"]
 
 _BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
@@ -80,17 +80,32 @@ class AccountDay:
         }
 
 
-def days_of(
-    ledger: Ledger, accounts: Iterable[str], since: float, until: float
-) -> list[AccountDay]:
+@dataclass(frozen=True)
+class Period:
+    """What a summary is about.
+
+    Attributes
+    ----------
+    since, until
+        Seconds since 1970, UTC.
+    after_row, last_row
+        The newest row of the ledger that the summary before, and that this one is about: what was
+        received before the end of one and written down after it is in the next. None for all.
+    """
+
+    since: float
+    until: float
+    after_row: int | None = None
+    last_row: int | None = None
+
+
+def days_of(ledger: Ledger, accounts: Iterable[str], period: Period) -> list[AccountDay]:
     """What has become of the instances of all accounts; it reads the whole ledger.
 
     Parameters
     ----------
     accounts
         Those that are in it even if the ledger has nothing for them.
-    since, until
-        Seconds since 1970, UTC.
 
     Raises
     ------
@@ -100,7 +115,7 @@ def days_of(
     found = {name: AccountDay(name) for name in accounts}
     unconfirmed = defaultdict[str, list[Unconfirmed]](list)
     with ledger.reading() as connection:
-        for row in connection.execute(_of_day(since, until)):
+        for row in connection.execute(_of_day(period)):
             day = found.get(row.account, AccountDay(row.account))
             found[row.account] = replace(
                 day,
@@ -116,10 +131,17 @@ def days_of(
     ]
 
 
-def _of_day(since: float, until: float) -> sql.Select[Any]:
-    of = transfers.c
-    received = sql.between(of.received_at, since, until)
-    confirmed = sql.between(of.confirmed_at, since, until) & (of.state == State.CONFIRMED)
+def _of_day(period: Period) -> sql.Select[Any]:
+    of, since, until = transfers.c, period.since, period.until
+    received = (of.received_at > since) & (of.received_at <= until)
+    if period.after_row is not None:
+        # A backfill and what is sent on demand are of what was received long before.
+        is_late = (of.id > period.after_row) & (of.priority == Priority.LIVE)
+        received |= is_late & (of.received_at <= since)
+    if period.last_row is not None:
+        received &= of.id <= period.last_row
+    confirmed = (of.confirmed_at > since) & (of.confirmed_at <= until)
+    confirmed &= of.state == State.CONFIRMED
     return (
         sql.select(
             of.account,
@@ -149,6 +171,26 @@ _NOW = (
 
 
 @dataclass(frozen=True)
+class _Pending:
+    """A summary that may have been taken, or not.
+
+    Attributes
+    ----------
+    day
+        The local date on which it was begun.
+    until
+        When what it is about ends, in seconds since 1970.
+    row
+        The newest row of the ledger that it is about.
+    """
+
+    identifier: str
+    day: str
+    until: float
+    row: int
+
+
+@dataclass(frozen=True)
 class _Sent:
     """What was sent last, as it stands in the ledger.
 
@@ -158,39 +200,45 @@ class _Sent:
         The local date of the last one that was taken; empty before the first.
     until
         What it was about ended then, in seconds since 1970.
+    row
+        The newest row of the ledger that it was about; None where that is not known.
     leased_until
         For so long a worker may be sending one; 0 where none is.
-    identifier
-        Of the one that was not taken yet.
+    pending
+        The one that was not taken for certain.
     """
 
     day: str = ""
     until: float = 0.0
+    row: int | None = None
     leased_until: float = 0.0
-    identifier: str = ""
+    pending: _Pending | None = None
 
     @classmethod
     def of_value(cls, value: Mapping[str, Any] | None) -> _Sent:
         """What the ledger has, or nothing."""
         given = value or {}
         try:
+            pending, row = given.get("pending"), given.get("row")
             return cls(
                 str(given.get("day", "")),
                 float(given.get("until", 0)),
+                None if row is None else int(row),
                 float(given.get("leased_until", 0)),
-                str(given.get("id", "")),
+                _Pending(**pending) if pending else None,
             )
         except (TypeError, ValueError):
             return cls()
 
     def as_value(self) -> dict[str, Any]:
         """What the ledger is to have."""
-        return {
-            "day": self.day,
-            "until": self.until,
-            "leased_until": self.leased_until,
-            "id": self.identifier,
-        }
+        return asdict(self)
+
+    def period(self, pending: _Pending) -> Period:
+        """What a summary is about that is to be sent."""
+        is_known = 0 < self.until <= pending.until
+        since = self.until if is_known else pending.until - DAY
+        return Period(since, pending.until, self.row if is_known else None, pending.row)
 
 
 class DailySummary:
@@ -244,16 +292,15 @@ class DailySummary:
         if now < self._resume or today == self._done or moment.hour < self._hour:
             return
         sent = self._sent()
-        if sent.day >= today or (not sent.day and moment.hour > self._hour):
+        is_first = not sent.day and sent.pending is None
+        if sent.day >= today or (is_first and moment.hour > self._hour):
             # Sent, or asked for after its hour; a day to come is one of a clock that was wrong.
             self._change(lambda before: replace(before, day=today, until=before.until or now))
             self._done = today
             return
-        since = sent.until if 0 < sent.until <= now else now - DAY
-        document = self._document(since, now)
-        identifier = self._claim(today, now)
-        if identifier is not None:
-            self._send(identifier, document, today, now)
+        claimed = self._claim(today, now)
+        if claimed is not None and claimed.pending is not None:
+            self._send(claimed.pending, self._document(claimed.period(claimed.pending)))
 
     def _sent(self) -> _Sent:
         return _Sent.of_value(self._ledger.key_values.get(self._name, dict))
@@ -263,34 +310,43 @@ class DailySummary:
             self._name, dict, lambda value: change(_Sent.of_value(value)).as_value()
         )
 
-    def _document(self, since: float, until: float) -> bytes:
-        days = days_of(self._ledger, self._accounts, since, until)
+    def _document(self, period: Period) -> bytes:
+        days = days_of(self._ledger, self._accounts, period)
         document = {
             "Summary": "Daily",
-            "Since": utc(since),
-            "Until": utc(until),
+            "Since": utc(period.since),
+            "Until": utc(period.until),
             "Accounts": [one.as_json() for one in days],
         }
         return json.dumps(document).encode()
 
-    def _claim(self, today: str, now: float) -> str | None:
-        """The id to send it under, if it is for this worker to send."""
-        identifier = None
+    def _claim(self, today: str, now: float) -> _Sent | None:
+        """What is to be sent, if it is for this worker to send."""
+        claimed = None
+        row = self._newest_row()
 
-        def claimed(sent: _Sent) -> _Sent:
-            nonlocal identifier
+        def claim(sent: _Sent) -> _Sent:
+            nonlocal claimed
             is_leased = now < sent.leased_until <= now + LEASE
             if is_leased or sent.day >= today:
                 return sent
-            identifier = sent.identifier or f"msg_{secrets.token_hex(16)}"
-            return replace(sent, leased_until=now + LEASE, identifier=identifier)
+            pending = sent.pending
+            # One of another day may have been taken: its id would have this one dropped.
+            if pending is None or pending.day != today:
+                pending = _Pending(f"msg_{secrets.token_hex(16)}", today, now, row)
+            claimed = replace(sent, leased_until=now + LEASE, pending=pending)
+            return claimed
 
-        self._change(claimed)
-        return identifier
+        self._change(claim)
+        return claimed
 
-    def _send(self, identifier: str, document: bytes, today: str, now: float) -> None:
+    def _newest_row(self) -> int:
+        with self._ledger.reading() as connection:
+            return connection.scalar(sql.select(sql.func.max(transfers.c.id))) or 0
+
+    def _send(self, pending: _Pending, document: bytes) -> None:
         try:
-            self._post(identifier, document)
+            self._post(pending.identifier, document)
         except GcpError as error:
             self._failures += 1
             pause = _BACKOFF.delay(self._failures)
@@ -300,5 +356,5 @@ class DailySummary:
             return
         self._failures = 0
         self._outage.ended()
-        self._change(lambda _sent: _Sent(today, now))
-        self._done = today
+        self._change(lambda _sent: _Sent(pending.day, pending.until, pending.row))
+        self._done = pending.day
