@@ -23,6 +23,7 @@ from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.database import change_mark
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import IS_OWED, State, transfers
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["AccountOverview", "Overview", "delays"]
 
@@ -33,6 +34,23 @@ SHARE, FRESH = 25, 30.0
 those of a large ledger are many, and whoever asks for metrics asks every few seconds."""
 UNCHANGED_FOR = 60.0
 """Seconds for which they are not counted again where nothing was written to the database."""
+_OF_ONE = (
+    StoreReason.BAD_REQUEST,
+    StoreReason.LENGTH_REQUIRED,
+    StoreReason.TOO_LARGE,
+    TransferReason.ABSENT,
+    TransferReason.CONFLICT,
+    TransferReason.DIFFERENT,
+    TransferReason.INVALID,
+    TransferReason.MISSING,
+    TransferReason.REFUSED,
+    TransferReason.REPLACING,
+    TransferReason.UNCOMPARED,
+    TransferReason.UNEXPECTED,
+)
+"""Reasons why an instance is tried again that say nothing of others."""
+_OF_ONE_APART = (StoreReason.FORBIDDEN, StoreReason.NOT_FOUND, TransferReason.ORTHANC)
+"""Those that do where it is sent apart from others."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +302,9 @@ class Overview:
 
 
 def delays(ledger: Ledger, accounts: Iterable[str]) -> dict[str, str | None]:
-    """Why instances have to be tried again, as the last try that failed says, by account.
+    """Why nothing can be sent, as the last try that failed says, by account.
+
+    What the ledger has of a try is of one instance: it counts where it can be so of all.
 
     Raises
     ------
@@ -293,10 +313,17 @@ def delays(ledger: Ledger, accounts: Iterable[str]) -> dict[str, str | None]:
     """
     of, found = transfers.c, {}
     delayed = sql.literal(State.DELAYED.value, literal_execute=True)
+    reason = sql.func.coalesce(of.reason, "")
+    is_apart = sql.func.coalesce(of.max_batch_instances, 0) == 1
     with ledger.reading() as connection:
         for account in accounts:
             mine = ledger.destinations.find(account)
-            query = sql.select(of.detail).where(of.destination_id == mine, of.state == delayed)
+            query = sql.select(of.detail).where(
+                of.destination_id == mine,
+                of.state == delayed,
+                reason.not_in(_OF_ONE),
+                ~(reason.in_(_OF_ONE_APART) & is_apart),
+            )
             found[account] = connection.scalar(query.order_by(of.next_attempt_at.desc()).limit(1))
     return found
 

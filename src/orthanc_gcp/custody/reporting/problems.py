@@ -120,6 +120,9 @@ class Problems:
         Account -> why the configuration of it is not used.
     sends
         Whether the worker sends anything: not where it is there to retrieve, and no rule sends.
+    follows
+        Whether it is for a worker, which has to find out first which index its Orthanc has, and not
+        for a command.
     """
 
     def __init__(
@@ -129,11 +132,12 @@ class Problems:
         rejections: Mapping[str, str],
         *,
         sends: bool = True,
+        follows: bool = True,
     ) -> None:
         self._ledger, self._accounts, self._rejections = ledger, accounts, rejections
         self._find = find_problems if sends else partial(without_worker, rules=(), runs=True)
         self._lock = threading.Lock()
-        self._began = ledger.now()
+        self._began = ledger.now() if follows else float("-inf")
         self._found: list[Problem] = []
         self._read_at, self._fresh = float("-inf"), 0.0
 
