@@ -345,7 +345,9 @@ def test_what_is_lost_or_not_known_is_said(orthanc, page):
     def lose(route: Route) -> None:
         answer = route.fetch()
         told = answer.json()
-        told[0]["Lost"], told[0]["LostChanges"] = {"Instances": 2, "Bytes": 5}, 7
+        told[0]["Lost"], told[0]["LostChanges"] = {"Instances": 1, "Bytes": 5}, 7
+        counts = dict.fromkeys(("OpenInstances", "QuarantinedInstances", "ConfirmedInstances"), 0)
+        told[0]["FormerStores"] = [{"Store": "former", **counts, "LostInstances": 1}]
         route.fulfill(response=answer, body=json.dumps(told))
 
     transfers = re.compile("/gcp/transfers$")

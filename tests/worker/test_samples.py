@@ -9,7 +9,10 @@ from orthanc_gcp.configuration import ReceiveRule
 from orthanc_gcp.custody.destinations.congestion import Totals
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.problems import ProblemKind
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
+from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.retrieval.receive.receiver import Result
 from orthanc_gcp.worker.samples import (
     OF_ORTHANC,
@@ -26,6 +29,7 @@ from orthanc_gcp.worker.samples import (
     of_tokens,
     of_transfers,
 )
+from tests.support.transfers import arrive, settle
 
 
 def by_name(samples):
@@ -57,6 +61,17 @@ def test_transfers_by_state(ledger, clock):
     assert sum(value for name, value in found.items() if name[1] == "b") == 0
     assert {name[2] for name in found if len(name) == 3} == {*STATES, *PROBLEMS}
     assert set(PROBLEMS) == set(ProblemKind)
+
+
+def test_what_is_lost_stays_said_when_the_account_is_another_store(ledger, clock):
+    first = Ledger(ledger.engine, clock, {"a": StoreName("first")})
+    arrive(first, 3)
+    settle(first, State.LOST, 2)
+    second = Ledger(ledger.engine, clock, {"a": StoreName("second")})
+    second.destinations.register()
+    found = by_name(of_transfers(one.as_json() for one in Overview(second).accounts(["a"])))
+    assert found["gcp_transfer_instances", "a", "lost"] == 2
+    assert found["gcp_transfer_instances", "a", "waiting"] == 0
 
 
 def test_requests_by_result():

@@ -26,6 +26,7 @@ __all__ = [
     "WORKER_UP",
     "Metric",
     "Sample",
+    "lost_instances",
     "of_backfill",
     "of_gateway",
     "of_quarantine",
@@ -193,7 +194,8 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
         labels = {"account": one["Account"]}
         for state in STATES:
             counts = one[state.capitalize()]
-            yield Sample(INSTANCES, counts["Instances"], {**labels, "state": state})
+            instances = lost_instances(one) if state == "lost" else counts["Instances"]
+            yield Sample(INSTANCES, instances, {**labels, "state": state})
             yield Sample(BYTES, counts["Bytes"], {**labels, "state": state})
         yield Sample(OLDEST, one["OldestUnsentSeconds"] or 0.0, labels)
         yield Sample(OLDEST_UNSEEN, one["OldestAcknowledgedSeconds"] or 0.0, labels)
@@ -203,6 +205,18 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
             yield Sample(PROBLEM_INSTANCES, sum(own), {**labels, "kind": kind})
         yield Sample(LOST_CHANGES, one["LostChanges"], labels)
         yield Sample(UNPROTECTED, one["UnprotectedPatients"], labels)
+
+
+def lost_instances(account: Mapping[str, Any]) -> int:
+    """How many instances of an account are lost, those for former stores with them.
+
+    Parameters
+    ----------
+    account
+        What ``/gcp/transfers`` answers of it.
+    """
+    former = sum(one["LostInstances"] for one in account["FormerStores"])
+    return int(account["Lost"]["Instances"] + former)
 
 
 def of_requests(totals: Mapping[str, Totals]) -> Iterator[Sample]:

@@ -8,8 +8,11 @@ from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.commands.ledger_access import standstill_of
 from orthanc_gcp.commands.live.figures import LedgerFigures
+from orthanc_gcp.commands.live.status import console, page
 from orthanc_gcp.configuration.files import folder_of, read_files
 from orthanc_gcp.custody.reporting.instances import instances
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.workers import worker_registry
@@ -55,6 +58,21 @@ def test_an_index_that_is_away_is_said_though_the_command_has_just_begun(own_led
     assert account["Problem"] == account["Problems"][0]["Message"]
 
 
+def test_what_is_lost_is_said_also_of_a_store_that_the_account_was(own_ledger, config):
+    settings = configuration.read(read_files([config]), folder_of([config]))
+    former = Ledger(own_ledger.engine, stores={"my-google": StoreName("former")})
+    former.destinations.register()
+    arrive(former, 2, account="my-google")
+    settle(former, State.LOST, account="my-google")
+    own_ledger.destinations.register()
+    found = LedgerFigures(own_ledger, settings).read()
+    assert found["Accounts"][0]["Lost"]["Instances"] == 0
+    there = console()
+    with there.capture() as shown:
+        there.print(page(found, bars=False))
+    assert "orthanc-gcp losses" in shown.get()
+
+
 @pytest.mark.parametrize(
     ("reason", "is_of_all"),
     [
@@ -93,10 +111,10 @@ def test_what_one_instance_waits_for_is_not_said_of_its_account(
     try:
         (account,) = LedgerFigures(own_ledger, settings).read()["Accounts"]
         why = standstill_of(own_ledger, settings)
-        page = instances(own_ledger, Selection(), standstill=why)
+        listed = instances(own_ledger, Selection(), standstill=why)
     finally:
         registry.leave()
-    delayed, waiting = (one.detail for one in page.items)
+    delayed, waiting = (one.detail for one in listed.items)
     assert delayed == words
     assert account["Problem"] == (words if is_of_all else None)
     assert (words in waiting) is is_of_all

@@ -53,6 +53,7 @@ def test_each_store_is_counted_by_itself(stores, clock):
         "OldestOpenSeconds": 60.0,
         "QuarantinedInstances": 1,
         "ConfirmedInstances": 2,
+        "LostInstances": 0,
     }
     assert (now["Store"], now["Configured"], now["OpenInstances"]) == ("projects/p/second", True, 1)
     assert (other["Account"], other["Store"], other["Configured"]) == ("b", None, False)

@@ -18,6 +18,7 @@ from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.commands.live.figures import Figures, LedgerFigures
 from orthanc_gcp.commands.printing import cleaned, say
+from orthanc_gcp.worker.samples import lost_instances
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -141,7 +142,7 @@ def _notes(each: Figures) -> Iterator[tuple[str, str]]:
         yield "paused", "yellow"
     if each["Quarantined"]["Instances"]:
         yield "what is in quarantine needs a person: orthanc-gcp quarantine", "red"
-    if each["Lost"]["Instances"]:
+    if lost_instances(each):
         yield "what is lost is to be acknowledged: orthanc-gcp losses", "red"
     if each["LostChanges"]:
         yield f"{each['LostChanges']:,} changes of Orthanc are lost: orthanc-gcp losses", "red"

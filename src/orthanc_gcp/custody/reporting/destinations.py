@@ -55,6 +55,7 @@ class DestinationStatus:
             "OldestOpenSeconds": None if oldest is None else round(oldest, 3),
             "QuarantinedInstances": self.counts.quarantined.instances,
             "ConfirmedInstances": self.counts.confirmed.instances,
+            "LostInstances": self.counts.lost.instances,
         }
 
 

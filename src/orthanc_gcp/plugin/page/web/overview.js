@@ -214,12 +214,15 @@ function problem({Message: message, Remedy: remedy = null, Since: since = null})
     since ? element("p", {class: "faint"}, word("since"), ": ", time(since)) : null);
 }
 
-function losses(name, {Lost: lost, LostChanges: changes}) {
-  if (!lost.Instances && !changes) {
+function losses(name, transfers) {
+  const changes = transfers.LostChanges;
+  const sum = (total, one) => total + one.LostInstances;
+  const lost = transfers.FormerStores.reduce(sum, transfers.Lost.Instances);
+  if (!lost && !changes) {
     return null;
   }
   return element("div", {class: "problem"},
-    lost.Instances ? element("p", {class: "bad"}, word("lost", {count: lost.Instances})) : null,
+    lost ? element("p", {class: "bad"}, word("lost", {count: lost})) : null,
     changes ? element("p", {class: "bad"}, word("lost changes", {count: changes})) : null,
     element("p", {}, element("a", {href: `#/losses/${encodeURIComponent(name)}`},
       word("see losses"))));
