@@ -10,7 +10,7 @@ from orthanc_gcp.custody.reporting import receipts as module
 from orthanc_gcp.custody.reporting.receipts import digest_of_all, receipts
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import State, transfers
 from tests.support.transfers import arrive, confirm, settle
 
 NOW = "2027-01-15T08:00:00.000+00:00"
@@ -133,3 +133,33 @@ def test_the_digest_of_all_knows_no_order_and_nothing_twice():
     assert one == digest_of_all([("2", "y"), ("1", "x"), ("2", "y")])
     assert one != digest_of_all([("1", "y"), ("2", "x")])
     assert digest_of_all([]) == hashlib.sha256().hexdigest()
+
+
+def test_an_older_version_is_no_proof_of_what_another_account_supersedes(ledger, clock):
+    """Its PatientID was corrected twice, and the store has refused the last."""
+    store = StoreName("projects/one")
+    ledger = Ledger(ledger.engine, clock, {"a": store, "b": store})
+    arrive(ledger, 1, study="1", prefix="first", received_at=10.0)
+    confirm(ledger)
+    arrive(ledger, 1, study="1", prefix="second", received_at=20.0)
+    arrive(ledger, 1, study="1", prefix="third", account="b", received_at=30.0)
+    settle(ledger, State.QUARANTINED, account="b", reason="conflict")
+    settle(ledger, State.SUPERSEDED)
+    (mine,) = receipts(ledger, "1", "a")
+    assert mine.as_json()["States"] == {"confirmed": 1, "superseded": 1}
+    assert not mine.complete, "the store has none of what was received last"
+
+
+def test_what_came_from_the_store_and_was_replaced_there_is_complete(ledger, clock):
+    """It counts as older than what was sent, though Orthanc has received it later."""
+    arrive(ledger, 1, study="1", prefix="retrieved", received_at=20.0)
+    confirm(ledger)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(reason="retrieved"))
+    clock.now += 5
+    arrive(ledger, 1, study="1", prefix="own", received_at=10.0)
+    (own,) = settle(ledger, State.ACKNOWLEDGED, sha256="own", replace=True)
+    ledger.confirmations.confirm({own: clock.now}, {own: "own"})
+    (mine,) = receipts(ledger, "1", "a")
+    assert mine.as_json()["States"] == {"confirmed": 1, "superseded": 1}
+    assert mine.complete

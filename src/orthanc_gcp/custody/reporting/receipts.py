@@ -68,6 +68,15 @@ class InstanceReceipt:
         is_same = self.sha256 is not None and self.sha256 == other.sha256
         return is_same or self.received_at <= other.received_at
 
+    def is_replaced_by(self, other: InstanceReceipt) -> bool:
+        """Whether another version, which is confirmed, is in its place in the same store.
+
+        It may have been received earlier: what came from the store itself counts as older.
+        """
+        mine, then = self.confirmed_at or self.acknowledged_at, other.confirmed_at
+        is_later = mine is not None and then is not None and mine < then
+        return is_later or self.is_no_newer(other)
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         return {
@@ -121,7 +130,7 @@ class Receipt:
     older_events
         How many more there were.
     confirmed_elsewhere
-        What other accounts have confirmed of it in the same store, by Series and SOP Instance UID.
+        What other accounts have confirmed of it in the same store.
     """
 
     account: str
@@ -130,7 +139,7 @@ class Receipt:
     instances: tuple[InstanceReceipt, ...]
     events: tuple[ReceiptEvent, ...]
     older_events: int
-    confirmed_elsewhere: frozenset[tuple[str, str]] = frozenset()
+    confirmed_elsewhere: tuple[InstanceReceipt, ...] = ()
 
     @property
     def confirmed(self) -> list[InstanceReceipt]:
@@ -144,16 +153,15 @@ class Receipt:
         It may have been received while the account was another store.
         What is superseded may be so by what another account has sent to the same store.
         """
-        mine: dict[tuple[str, str], list[InstanceReceipt]] = {}
-        for confirmed in self.confirmed:
-            mine.setdefault(confirmed.uids, []).append(confirmed)
-        there = mine.keys() | self.confirmed_elsewhere
+        mine, there = _by_uids(self.confirmed), _by_uids(self.confirmed_elsewhere)
 
         def is_there(one: InstanceReceipt) -> bool:
+            own = mine.get(one.uids, [])
             if not one.is_current:
-                return any(map(one.is_no_newer, mine.get(one.uids, ())))
-            is_superseded = one.state is State.SUPERSEDED and one.uids in there
-            return one.state is State.CONFIRMED or is_superseded
+                return any(map(one.is_no_newer, own))
+            if one.state is State.SUPERSEDED:
+                return any(map(one.is_replaced_by, own + there.get(one.uids, [])))
+            return one.state is State.CONFIRMED
 
         return all(map(is_there, self.instances))
 
@@ -306,20 +314,30 @@ def _events(
     return tuple(reversed(newest)), max(0, total - len(newest))
 
 
+def _by_uids(
+    instances: Iterable[InstanceReceipt],
+) -> dict[tuple[str, str], list[InstanceReceipt]]:
+    found: dict[tuple[str, str], list[InstanceReceipt]] = {}
+    for one in instances:
+        found.setdefault(one.uids, []).append(one)
+    return found
+
+
 def _confirmed_elsewhere(
     connection: sql.Connection, known: Iterable[AccountStore], now: AccountStore | None, study: str
-) -> frozenset[tuple[str, str]]:
+) -> tuple[InstanceReceipt, ...]:
     """What other accounts have confirmed of a study in a store."""
     if now is None or now.name is None:
-        return frozenset()
+        return ()
     same = [one.id for one in known if one.name == now.name and one.id != now.id]
     of = transfers.c
-    query = sql.select(of.series_instance_uid, of.sop_instance_uid).where(
+    query = sql.select(*_COLUMNS).where(
         of.study_instance_uid == study,
         of.destination_id.in_(same),
         of.state == State.CONFIRMED,
     )
-    return frozenset((series, instance) for series, instance in connection.execute(query))
+    rows = connection.execute(query)
+    return tuple(_instance(row, now.store, None, is_current=True) for row in rows)
 
 
 def _all(names: Iterable[str | None]) -> list[str]:
