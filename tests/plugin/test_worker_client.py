@@ -27,7 +27,7 @@ STATES = (
     "Waiting Sending Acknowledged Confirmed Quarantined Superseded Withdrawn Lost Dismissed"
 ).split()
 FIGURES = {"OldestUnsentSeconds": 7.5, "LostChanges": 2, "UnprotectedPatients": 1}
-FIGURES |= {"OldestAcknowledgedSeconds": None, "Paused": True}
+FIGURES |= {"OldestAcknowledgedSeconds": None, "Paused": True, "FormerStores": []}
 PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
 OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 
@@ -35,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         path, body = urlsplit(self.path), self.rfile.read(int(self.headers["Content-Length"] or 0))
         seen = [self.command, path.path, path.query, body.decode(), self.headers["Authorization"]]
+        if path.path == "/gcp/gone":
+            OVERVIEW.clear()
         content = json.dumps(OVERVIEW if path.path == "/gcp/transfers" else seen)
         if path.path.endswith("/studies"):
             content = "no JSON"
@@ -107,6 +109,15 @@ def test_its_figures_are_shown_as_metrics(client):
     assert client.shown["gcp_problem_instances", "a", "index"] == 4
     assert client.shown["gcp_problem_instances", "a", "ledger"] == 0
     assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
+
+
+def test_the_figures_of_an_account_that_is_there_no_more_end(client):
+    """Orthanc keeps what was written last: an alert would never be over."""
+    problems = "gcp_problem_instances", "a", "index"
+    wait_until(lambda: client.shown.get(problems) == 4)
+    client.call("POST", ("gone",))
+    wait_until(lambda: client.shown[problems] == 0)
+    wait_until(lambda: not any(one for name, one in client.shown.items() if len(name) > 1))
 
 
 def test_a_worker_that_is_away_is_shown(client, monkeypatch):

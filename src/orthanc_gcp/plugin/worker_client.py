@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -57,6 +58,7 @@ class WorkerClient:
         self._pool: tuple[Path | int, HTTPConnectionPool] | None = None
         self._stopping = threading.Event()
         self._health = _Health()
+        self._last: list[Sample] = []
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
 
     def start(self) -> None:
@@ -136,7 +138,12 @@ class WorkerClient:
         status, overview = self.call("GET", ("transfers",))
         if status != 200:
             raise WorkerUnavailableError("its ledger is away")
-        return list(of_transfers(overview))
+        found = list(of_transfers(overview))
+        accounts = {one.labels["account"] for one in found}
+        gone = [one for one in self._last if one.labels["account"] not in accounts]
+        self._last = found
+        # Orthanc keeps what was written last.
+        return [*found, *(replace(one, value=0.0) for one in gone)]
 
     def _answers(self) -> bool:
         """Whether the worker answers at all, whatever is the matter with its ledger."""

@@ -64,6 +64,7 @@ def document(text: str) -> dict:
         "Account": text,
         "Paused": True,
         "LostChanges": 1,
+        "FormerStores": [],
         "UnprotectedPatients": 1,
         "OldestUnsentSeconds": 5.0,
         "OldestUnsentDetail": text,
