@@ -1,5 +1,12 @@
 """Ledgers of both databases."""
 
-from tests.support.ledgers import clock, engine, ledger, postgresql, sqlite_ledger
+from tests.support.ledgers import (
+    clock,
+    engine,
+    ledger,
+    postgresql,
+    postgresql_ledger,
+    sqlite_ledger,
+)
 
-__all__ = ["clock", "engine", "ledger", "postgresql", "sqlite_ledger"]
+__all__ = ["clock", "engine", "ledger", "postgresql", "postgresql_ledger", "sqlite_ledger"]

@@ -26,7 +26,7 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -50,7 +50,15 @@ except ImportError:  # Windows
 else:
     _HAS_OFD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
-__all__ = ["WorkerRegistry", "alive_workers", "any_alive", "has_several", "worker_registry"]
+__all__ = [
+    "WorkerRegistry",
+    "alive_workers",
+    "any_alive",
+    "has_several",
+    "note_served",
+    "served",
+    "worker_registry",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +75,8 @@ ALIVE_FOR = 15.0
 before they end its session."""
 _NAMED = "worker:"
 """What a worker has written down begins so: a lock does not say whose it is."""
+_SERVES = "serves:"
+"""And this is what it sends: one index, to some destinations."""
 _LOCKED = sql.text(
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :kind"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -191,6 +201,45 @@ def alive_workers(engine: sql.Engine) -> list[str]:
     locked = _locked(engine)
     with engine.connect() as connection:
         return [name for name, key in connection.execute(_KEYS, {"names": names}) if key in locked]
+
+
+def note_served(engine: sql.Engine, name: str, source: str, destinations: Iterable[int]) -> None:
+    """A worker sends what is of an index to these destinations, as long as it runs.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    values = KeyValues(engine)
+    alive = alive_workers(engine)
+    for one in values.starting_with(_SERVES):
+        if one.removeprefix(_SERVES) not in alive:
+            values.delete(one)
+    serves = {"index": source, "destinations": sorted(destinations)}
+    values.set(f"{_SERVES}{name}", serves)
+
+
+def served(engine: sql.Engine) -> set[tuple[int, str]]:
+    """What the workers that run on a database for several send: destinations, each with an index.
+
+    Their configurations may have different accounts. On SQLite there is one, whose configuration is
+    asked instead.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    if engine.dialect.name == "sqlite":
+        return set()
+    noted, alive = KeyValues(engine).starting_with(_SERVES), alive_workers(engine)
+    return {
+        (number, one["index"])
+        for name, one in noted.items()
+        if name.removeprefix(_SERVES) in alive
+        for number in one["destinations"]
+    }
 
 
 def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:

@@ -46,7 +46,7 @@ from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.schema import Priority
-from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.ledger.workers import note_served, worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -145,6 +145,9 @@ def assemble(
 
     def recognized() -> None:
         _note_in_folder(settings, ledger, source, follower.source, follows=sends)
+        if sends:
+            mine = (ledger.destinations.find(account.name) for account in settings.accounts)
+            note_served(engine, name, follower.source, filter(None, mine))
 
     protection = _protection(settings, ledger, source, clock)
     follower = Follower(

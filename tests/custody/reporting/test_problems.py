@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
+from orthanc_gcp import configuration
 from orthanc_gcp.custody.intake.former_ledgers import note_ledger
 from orthanc_gcp.custody.intake.open_transfers import SEEN_WITHIN
 from orthanc_gcp.custody.reporting import problems
@@ -16,10 +20,14 @@ from orthanc_gcp.custody.reporting.problems import (
     find_problems,
     without_worker,
 )
+from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.workers import note_served, worker_registry
+from tests.support.keys import STORE
 from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
+from tests.support.simulation import FakeClock
 
 NONE: dict[str, str] = {}
 
@@ -194,6 +202,59 @@ def test_reading_that_takes_long_is_done_seldom(ledger, index, clock, monkeypatc
     ledger.arrivals.record([arrival("1")])
     clock.now += 60
     assert read.found() == []
+
+
+@pytest.fixture
+def another(postgresql_ledger):
+    """A worker with a configuration of its own."""
+    registry = worker_registry(postgresql_ledger.engine, "another", FakeClock())
+    registry.join()
+    yield registry
+    registry.leave()
+
+
+def test_what_a_worker_of_another_configuration_sends_is_no_problem(postgresql_ledger, another):
+    ledger = postgresql_ledger
+    mine = ledger.indexes.begin(ORTHANC, 0, ledger.now()).source
+    known = ledger.indexes.all()
+    others = ledger.indexes.begin("other", 0, ledger.now(), known=known).source
+    ledger.arrivals.record([arrival("1", source=others), arrival("2", source=mine)])
+    number = ledger.destinations.find(A)
+    assert found(ledger, ["b"])[ProblemKind.ACCOUNT, A, ""].instances == 2
+    why = standstill_with(ledger, ["b"])
+    assert set(why.of([1, 2]).values()) == {f"the configuration has no account {A}"}
+    note_served(ledger.engine, "another", others, [number])
+    (one,) = found(ledger, ["b"]).values()
+    assert (one.kind, one.instances) == (ProblemKind.ACCOUNT, 1), "that of no other worker"
+    assert "its turn" in why.of([1])[1]
+    assert why.of([2]) == {2: f"the configuration has no account {A}"}
+    (one,) = (
+        one for one in without_worker(ledger, [A], NONE, (), runs=True) if one.kind == "worker"
+    )
+    assert one.instances == 1
+    note_served(ledger.engine, "third", others, [number])
+    another.leave()
+    assert found(ledger, ["b"])[ProblemKind.ACCOUNT, A, ""].instances == 2, "it is not there"
+
+
+def test_a_store_that_another_worker_sends_to_is_no_problem(postgresql_ledger, another, clock):
+    first = Ledger(postgresql_ledger.engine, clock, {A: StoreName("first")})
+    first.destinations.register()
+    index = first.indexes.begin(ORTHANC, 0, clock.now).source
+    first.arrivals.record([arrival("1", source=index)])
+    clock.now += 1
+    second = Ledger(first.engine, clock, {A: StoreName("second")})
+    second.destinations.register()
+    assert [kind for kind, *_ in found(second)] == [ProblemKind.STORE]
+    note_served(first.engine, "another", index, [first.destinations.find(A)])
+    assert found(second) == {}
+
+
+def standstill_with(ledger, accounts):
+    options = {**STORE, "ServiceAccountFile": "key.json"}
+    section = {"Accounts": dict.fromkeys(accounts, options)}
+    settings = configuration.read({"GoogleCloudPlatform": section}, Path("/etc"))
+    return Standstill(ledger, settings, dict, lambda: True, lambda: datetime.now(UTC))
 
 
 def test_many_rows_are_counted_by_the_database(ledger: Ledger, index):

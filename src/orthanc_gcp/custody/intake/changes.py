@@ -374,8 +374,8 @@ class Follower:
     def _note_recognized(self, cursor: Cursor) -> None:
         """An index in which nothing was yet is known by a name, which may change: not for sure."""
         if cursor.marks and not self._recognized:
-            self._recognized = True
             self._on_recognized()
+            self._recognized = True
 
     def _was_known(self, begun: str) -> bool:
         """Whether an index that was begun here turned out to be another Orthanc's as well."""

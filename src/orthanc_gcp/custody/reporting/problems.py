@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -22,6 +22,7 @@ from orthanc_gcp.custody.intake.open_transfers import GONE, seen_indexes
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSETTLED, State, transfers
+from orthanc_gcp.ledger.workers import served
 
 __all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "without_worker"]
 
@@ -166,6 +167,8 @@ def find_problems(
 ) -> list[Problem]:
     """What stands still in a ledger that workers are there for.
 
+    What a worker with another configuration sends, does not.
+
     Parameters
     ----------
     accounts, rejections
@@ -179,7 +182,7 @@ def find_problems(
     waiting = _open(ledger)
     found = [
         problem
-        for one in _sums(waiting, lambda one: one.destination)
+        for one in _sums(_unserved(ledger, waiting), lambda one: one.destination)
         if (problem := _of_account(one, accounts, rejections)) is not None
     ]
     here = seen_indexes(ledger)
@@ -251,8 +254,14 @@ def without_worker(
             f"{_wait(one)} and nobody sends or confirms them: {why}",
             remedy,
         )
-        for one in _sums(_open(ledger), lambda one: one.account)
+        for one in _sums(_unserved(ledger, _open(ledger)), lambda one: one.account)
     ]
+
+
+def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
+    """What no worker sends, whatever its configuration is."""
+    others = served(ledger.engine) if waiting else set()
+    return [one for one in waiting if (one.destination, one.index) not in others]
 
 
 def _open(ledger: Ledger) -> list[_Open]:

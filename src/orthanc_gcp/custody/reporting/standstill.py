@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, in_state, portions
 from orthanc_gcp.ledger.schema import IS_OWED, UNSETTLED, Priority, State, transfers
 from orthanc_gcp.ledger.versions import held_up
+from orthanc_gcp.ledger.workers import served
 
 __all__ = ["WORTH_A_WORD", "Standstill", "capped_read_back"]
 
@@ -63,6 +64,7 @@ class _Facts:
     rejected: frozenset[str]
     current: frozenset[int]
     here: frozenset[str]
+    served: frozenset[tuple[int, str]]
     runs: bool
     paused: frozenset[str]
     trouble: Mapping[str, str | None]
@@ -162,6 +164,7 @@ class Standstill:
             rejected=frozenset(settings.rejections),
             current=frozenset(one.id for one in ledger.destinations.current().values()),
             here=frozenset(seen_indexes(ledger)),
+            served=frozenset(served(ledger.engine)),
             runs=self._runs(),
             paused=frozenset(paused_accounts(ledger)),
             trouble=self._trouble(),
@@ -272,16 +275,24 @@ def _why(row: sql.Row[Any], facts: _Facts, *, on_its_way: bool) -> str:
 
 def _of_person(row: sql.Row[Any], facts: _Facts) -> str | None:
     """What only a person can end, whatever the state."""
+    is_served = (row.destination_id, row.source) in facts.served
+    words = None if is_served else _of_configuration(row, facts)
+    if words is not None:
+        return words
+    if not facts.runs:
+        return "no worker runs"
+    if row.state != State.ACKNOWLEDGED and row.source not in facts.here:
+        return GONE
+    return None
+
+
+def _of_configuration(row: sql.Row[Any], facts: _Facts) -> str | None:
     if row.account not in facts.accounts | facts.rejected:
         return f"the configuration has no account {row.account}"
     if row.destination_id not in facts.current:
         return "its account is another store by now (orthanc-gcp destinations)"
     if row.account in facts.rejected:
         return "the configuration of its account has an error"
-    if not facts.runs:
-        return "no worker runs"
-    if row.state != State.ACKNOWLEDGED and row.source not in facts.here:
-        return GONE
     return None
 
 
