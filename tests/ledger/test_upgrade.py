@@ -20,7 +20,14 @@ from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor
-from orthanc_gcp.ledger.schema import State, key_values, metadata, schema_version, transfers
+from orthanc_gcp.ledger.schema import (
+    UNSURE,
+    State,
+    key_values,
+    metadata,
+    schema_version,
+    transfers,
+)
 from orthanc_gcp.ledger.upgrade import (
     LATEST,
     MIGRATIONS,
@@ -57,6 +64,14 @@ OLD_ROW = {
     "wanted": 3.5,
     "acknowledged": 4.5,
     "confirmed": 5.5,
+}
+OLD_CONFIRMED = {
+    **{name: value for name, value in OLD_ROW.items() if name not in ("held_for", "batch", "due")},
+    "state": "confirmed",
+    "worker": "confirmed",
+    "reason": None,
+    "detail": None,
+    "replace": False,
 }
 
 
@@ -248,6 +263,36 @@ def test_the_third_step_takes_away_what_another_queue_has_left(old):
     assert not inspector.has_table("gcp_workers")
     assert not inspector.has_table("workflow_status")
     assert "dbos" not in inspector.get_schema_names()
+
+
+def test_of_several_versions_that_were_confirmed_the_newest_is_read_back(old):
+    """Earlier releases did not take back what they had confirmed of a version that was replaced."""
+    replaced = {"resource": "replaced", "digest": "1" * 64, "received": 10.0}
+    corrected = {"resource": "corrected", "digest": "2" * 64, "received": 20.0}
+    same = {"instance": "1.2.8", "digest": "3" * 64}
+    copies = [{"resource": "copy", "source": name, **same} for name in ("o", "another")]
+    twice = [{"resource": study, "study": study, "instance": "1.2.7"} for study in ("1.5", "1.6")]
+    with old.begin() as connection:
+        for one in ({"instance": "1.2.9", **replaced}, {"instance": "1.2.9", **corrected}):
+            _insert(connection, "gcp_transfers", {**OLD_CONFIRMED, **one})
+        for one in (*copies, *twice):
+            _insert(connection, "gcp_transfers", {**OLD_CONFIRMED, **one})
+    prepare(old)
+    found = {
+        (row["orthanc_id"], row["source"]): (row["state"], row["stored_sha256"])
+        for row in rows(old, transfers)
+        if row["worker"] == "confirmed"
+    }
+    assert found == {
+        ("replaced", "o"): (State.SUPERSEDED, UNSURE),
+        ("corrected", "o"): (State.ACKNOWLEDGED, UNSURE),
+        ("copy", "o"): (State.CONFIRMED, None),
+        ("copy", "another"): (State.CONFIRMED, None),
+        ("1.5", "o"): (State.ACKNOWLEDGED, None),
+        ("1.6", "o"): (State.ACKNOWLEDGED, None),
+    }
+    due = set(Ledger(old).confirmations.due("a"))
+    assert {one.study_instance_uid for one in due} == {"1.2", "1.5", "1.6"}
 
 
 def test_the_first_worker_says_which_store_it_was(old):
