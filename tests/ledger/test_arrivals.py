@@ -43,6 +43,27 @@ def test_a_later_reception_is_news_in_a_replaced_index(ledger):
     assert states(ledger) == {"1": State.WAITING}
 
 
+def test_what_arrives_after_the_clock_was_set_back_is_newer_than_what_was_read_before(ledger):
+    uids = {"sop_instance_uid": "1.1", "series_instance_uid": "1.2", "study_instance_uid": "1.3"}
+    ledger.arrivals.record([arrival("1", change_seq=7, received_at=6000.0, **uids)])
+    others = [
+        arrival("late", change_seq=5, received_at=2000.0, **uids),
+        arrival("corrected", change_seq=8, received_at=3000.0, **uids),
+        arrival("once more", change_seq=9, received_at=4000.0, **uids),
+        arrival("another", change_seq=10, received_at=4000.0),
+    ]
+    ledger.arrivals.record(others, set_back=True)
+    with ledger.reading() as connection:
+        found = connection.execute(sql.select(transfers.c.orthanc_id, transfers.c.received_at))
+        assert dict(map(tuple, found)) == {
+            "1": 6000.0,
+            "late": 2000.0,
+            "corrected": 6001.0,
+            "once more": 6002.0,
+            "another": 4000.0,
+        }
+
+
 def test_held_instances_wait_for_their_study(ledger):
     ledger.arrivals.record(
         [arrival("1", held_for_orthanc_id="s"), arrival("2", held_for_orthanc_id="t")]

@@ -35,6 +35,7 @@ from orthanc_gcp.ledger.schema import (
 )
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.ledger.uids import storable, uid_fault
+from orthanc_gcp.ledger.versions import in_order
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Arrivals", "Known"]
@@ -139,6 +140,7 @@ class Arrivals:
         cursor: Cursor | None = None,
         *,
         other_versions: bool = False,
+        set_back: bool = False,
     ) -> int:
         """Write down what arrived and, with it, how far the changes of its index were read.
 
@@ -152,6 +154,8 @@ class Arrivals:
             None for what comes from elsewhere.
         other_versions
             Whether Orthanc was seen to have these versions now, whatever the numbers of changes.
+        set_back
+            Whether Orthanc's clock was set back, and is not yet where it had been.
 
         Returns
         -------
@@ -159,6 +163,8 @@ class Arrivals:
             How many instances are to be sent by it that were not before.
         """
         with writing(self._engine) as connection:
+            if set_back and arrivals:
+                arrivals = in_order(connection, arrivals)
             new = self._insert(connection, arrivals, other_versions) if arrivals else 0
             if cursor is not None:
                 write_cursor(connection, cursor, self._now())

@@ -8,13 +8,13 @@ Orthancs hold it. A store has room for one of them, whichever account it is sent
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import find, reading
 from orthanc_gcp.ledger.events import add_for
-from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, NewTransfer, portions
 from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, transfers
 from orthanc_gcp.reasons import TransferReason
 
@@ -23,6 +23,7 @@ __all__ = [
     "doubt_stored",
     "doubts",
     "held_up",
+    "in_order",
     "reopen_versions",
     "supersede_replaced",
     "supersede_unsent",
@@ -205,6 +206,47 @@ def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int])
     for some in portions(sorted(again), MOST_PARAMETERS):
         fresh = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": now}
         connection.execute(transfers.update().where(transfers.c.id.in_(some)).values(fresh))
+
+
+_READ_BEFORE = sql.select(
+    transfers.c.source,
+    transfers.c.study_instance_uid,
+    transfers.c.series_instance_uid,
+    transfers.c.sop_instance_uid,
+    transfers.c.change_seq,
+    transfers.c.received_at,
+).where(
+    transfers.c.sop_instance_uid.in_(sql.bindparam("instances", expanding=True)),
+    transfers.c.change_seq > 0,
+)
+ONE_SECOND = 1.0
+"""Orthanc records whole seconds."""
+
+
+def in_order(connection: sql.Connection, arrivals: Sequence[NewTransfer]) -> list[NewTransfer]:
+    """What arrives while Orthanc's clock is set back: none is older than a version before it.
+
+    The numbers of changes say which version an Orthanc has received later. Its clock says so
+    everywhere else, as these numbers begin anew in an index that was restored.
+    """
+    read: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    for some in portions(arrivals, MOST_PARAMETERS):
+        wanted = {"instances": [one.sop_instance_uid for one in some]}
+        for *key, seq, received_at in find(connection, _READ_BEFORE, wanted):
+            read.setdefault(tuple(key), []).append((seq, received_at))
+    found = []
+    for one in sorted(arrivals, key=lambda arrival: arrival.change_seq):
+        versions = read.setdefault((one.source, *_uids(one)), [])
+        before = [at for seq, at in versions if seq < one.change_seq and at > one.received_at]
+        if before:
+            one = replace(one, received_at=max(before) + ONE_SECOND)
+        versions.append((one.change_seq, one.received_at))
+        found.append(one)
+    return found
+
+
+def _uids(one: NewTransfer) -> tuple[str, str, str]:
+    return one.study_instance_uid, one.series_instance_uid, one.sop_instance_uid
 
 
 def _versions(

@@ -163,6 +163,7 @@ class Follower:
         self._recognized = False
         self._recognized_at = self._seen_at = float("-inf")
         self._read_noted = self._read_before = float("-inf")
+        self._newest_date = ""  # of all changes that were read, as far as that is known
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._another_since: float | None = None
@@ -355,7 +356,7 @@ class Follower:
         cursor = self._ledger.indexes.seen(cursor, *seen_as)
         if cursor.source != self._before:
             self._compare_at, self._comparing = float("-inf"), False
-            self._has_compared = False
+            self._has_compared, self._newest_date = False, ""
         self._name, self._source, self._before = name, cursor.source, cursor.source
         self._recognized_at = self._seen_at = self._clock.now()
         self._gap = self._ledger.arrivals.has_gap(self._source)
@@ -494,7 +495,8 @@ class Follower:
             numbers = sorted(new[name] for name in found.gone)
             self._report_missing([Missing(number, number, now) for number in numbers])
         self._note_new_studies(entries)
-        self._ledger.arrivals.record(found.arrivals, cursor)
+        is_back = self._is_set_back(cursor, entries)
+        self._ledger.arrivals.record(found.arrivals, cursor, set_back=is_back)
         self._cursor = cursor
         self._note_recognized(cursor)
         self._protect(found)
@@ -503,6 +505,17 @@ class Follower:
             self._ledger.arrivals.release(self._source, stable)
         if found.arrivals or stable:
             self._on_arrival()
+
+    def _is_set_back(self, cursor: Cursor, entries: Sequence[Change]) -> bool:
+        """Whether some changes are older, by Orthanc's clock, than one that was before them."""
+        read = {entry.seq for entry in entries}
+        before = [mark.date for mark in cursor.marks if mark.seq not in read]
+        newest, is_back = max((self._newest_date, *before)), False
+        for entry in entries:
+            is_back |= entry.date < newest
+            newest = max(newest, entry.date)
+        self._newest_date = newest
+        return is_back
 
     def _note_new_studies(self, entries: Sequence[Change]) -> None:
         since = self._ledger.now() - NEW_FOR
