@@ -275,14 +275,60 @@ def test_a_clock_that_is_set_back_delays_nothing(desk):
     assert set(states(desk.ledger).values()) == {State.SENDING}
 
 
-def test_what_is_too_old_is_given_up(ledger):
+@pytest.fixture
+def stuck(ledger):
+    """One that gives up after 100 seconds, and has no connection for what waits."""
     desk = Desk(ledger, give_up_after=100)
-    desk.allowed = ()
+    desk.threads.lent = 4
     arrive(ledger)
-    desk.step(GIVE_UP_EVERY + 1)
-    assert set(states(ledger).values()) == {State.WAITING}
-    desk.step(100)
-    assert set(states(ledger).values()) == {State.QUARANTINED}
+    return desk
+
+
+def last(desk: Desk, seconds: float) -> None:
+    """Let so much time pass."""
+    for _ in range(round(seconds / (GIVE_UP_EVERY + 1))):
+        desk.step(GIVE_UP_EVERY + 1)
+
+
+def test_what_is_too_old_is_given_up(stuck):
+    last(stuck, 90)
+    assert set(states(stuck.ledger).values()) == {State.WAITING}
+    last(stuck, 60)
+    assert set(states(stuck.ledger).values()) == {State.QUARANTINED}
+
+
+def pause_account(desk: Desk) -> None:
+    desk.allowed = ()
+    last(desk, 600)
+    desk.allowed = tuple(Priority)
+
+
+def stop_worker(desk: Desk) -> None:
+    desk.step(600)
+
+
+def set_clock_forward(desk: Desk) -> None:
+    desk.ledger.now.now += 7200
+
+
+def lose_orthanc(desk: Desk) -> None:
+    desk.source = ""
+    last(desk, 600)
+    desk.source = ORTHANC
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [pause_account, stop_worker, set_clock_forward, lose_orthanc],
+    ids=lambda it: it.__name__,
+)
+def test_what_nobody_has_tried_to_send_is_not_given_up(stuck, happens):
+    last(stuck, 60)
+    happens(stuck)
+    last(stuck, 31)
+    assert set(states(stuck.ledger).values()) == {State.WAITING}
+    last(stuck, 100)
+    assert set(states(stuck.ledger).values()) == {State.QUARANTINED}
 
 
 # -- Nothing waits for ever -----------------------------------------------------------------------

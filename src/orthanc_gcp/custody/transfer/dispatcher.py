@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.transfer.open_time import OpenTime
 from orthanc_gcp.custody.transfer.threads import TransferThreads
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Amount, Series, Transfer
@@ -64,7 +65,8 @@ class Dispatcher:
         Account -> what may be sent to it now: nothing while it is paused.
         See :meth:`orthanc_gcp.custody.transfer.permissions.Permissions.priorities`.
     give_up_after
-        Account -> seconds after which what was not sent goes to quarantine; None for never.
+        Account -> seconds for which something could be sent, after which what was not goes to
+        quarantine; None for never.
     backfill_rate
         Bytes a second that a backfill is capped to; None for no cap.
     """
@@ -84,6 +86,7 @@ class Dispatcher:
         self._ledger, self._destinations, self._threads = ledger, destinations, threads
         self._worker, self._clock, self._allowed = worker, clock, allowed
         self._source, self._give_up_after = source, give_up_after
+        self._open_time = OpenTime(ledger)
         self._backfill_rate, self._lock = backfill_rate, threading.Lock()
         self._due_at = self._abandoned_at = self._gave_up_at = float("-inf")
         self._counted_at = float("-inf")
@@ -368,10 +371,14 @@ class Dispatcher:
             self._ledger.queue.requeue_batches(abandoned)
 
     def _give_up(self) -> None:
-        """What was not sent for longer than the option ``GiveUpAfterSeconds`` needs a person."""
+        """What could not be sent for as long as ``GiveUpAfterSeconds`` needs a person."""
+        source = self._source()
         for account, seconds in self._give_up_after.items():
-            if seconds is not None:
-                self._ledger.queue.give_up(account, self._source(), self._ledger.now() - seconds)
+            if seconds is None or not source or not self._allowed(account):
+                continue
+            before = self._open_time.note(account, source, seconds)
+            if before is not None:
+                self._ledger.queue.give_up(account, source, before)
 
 
 def _lent(connections: int) -> int:
