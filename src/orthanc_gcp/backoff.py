@@ -48,5 +48,12 @@ class Backoff:
         """Seconds to wait after the delay before this one, in seconds; 0 for none."""
         return self._jittered(max(self.first, 2 * previous), random)
 
+    def lasts(self, until: float, now: float) -> bool:
+        """Whether a delay that ends at a moment of the wall clock is not over yet.
+
+        One that ends later than any does was noted before the clock was set back.
+        """
+        return now < until <= now + self.longest
+
     def _jittered(self, delay: float, random: Callable[[], float]) -> float:
         return min(self.longest, delay) * (1 - self.jitter * (1 - random()))

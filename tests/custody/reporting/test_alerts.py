@@ -158,6 +158,17 @@ def test_a_hook_that_is_down_is_told_later_and_ever_less_often(ledger, clock):
     assert hook.words == [("a", "Quarantine", True)]
 
 
+def test_a_clock_that_is_set_back_keeps_no_alarm_from_being_told(ledger, clock):
+    hook = Hook()
+    hook.refuses = True
+    alerts = alerts_of(ledger, hook)
+    alerts.report_changes(overview(quarantined=1))
+    hook.refuses = False
+    clock.now -= 7200
+    alerts.report_changes(overview(quarantined=1))
+    assert hook.words == [("a", "Quarantine", True)]
+
+
 def test_of_several_workers_one_tells(ledger, clock):
     hook = Hook()
     other = alerts_of(ledger, hook)

@@ -120,6 +120,18 @@ def test_what_is_not_taken_is_sent_again_under_its_id(ledger, clock, post, morni
     assert (len(post.documents), len(post.ids), len(set(post.ids))) == (1, 2, 1)
 
 
+def test_a_clock_that_is_set_back_makes_no_longer_pause(ledger, clock, post, morning):
+    clock.now = morning + SEVEN * HOUR
+    summary_of(ledger, post).send_if_due()
+    clock.now += DAY + 2 * HOUR
+    summary, post.refuses = summary_of(ledger, post), True
+    summary.send_if_due()
+    post.refuses = False
+    clock.now -= 2 * HOUR
+    summary.send_if_due()
+    assert len(post.documents) == 2
+
+
 def test_of_several_workers_one_sends_and_another_when_it_has_died(ledger, clock, post, morning):
     clock.now = morning + SEVEN * HOUR
 

@@ -229,7 +229,7 @@ class Alerts:
             if name not in of_now and not reported.is_quiet
         }
         for name in self._in_turn(of_now):
-            if self._ledger.now() < self._resume:
+            if _BACKOFF.lasts(self._resume, self._ledger.now()):
                 self._first = name
                 return
             self._look_at(of_now[name], stored.get(name, _Reported()))

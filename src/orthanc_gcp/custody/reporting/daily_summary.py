@@ -289,7 +289,8 @@ class DailySummary:
         now = self._ledger.now()
         moment = self._local(now)
         today = moment.date().isoformat()
-        if now < self._resume or today == self._done or moment.hour < self._hour:
+        waits = _BACKOFF.lasts(self._resume, now)
+        if waits or today == self._done or moment.hour < self._hour:
             return
         sent = self._sent()
         is_first = not sent.day and sent.pending is None
