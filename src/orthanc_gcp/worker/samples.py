@@ -110,7 +110,7 @@ OLDEST_UNSEEN = Metric(
     "gcp_transfer_oldest_acknowledged_age_seconds",
     "Since when the oldest instance that was acknowledged was not seen in the store; 0 without one",
 )
-WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers")
+WORKER_UP = Metric("gcp_worker_up", "1 while the worker answers, and its ledger does")
 
 GATEWAY_UP = Metric("gcp_gateway_up", "1 while the gateway answers")
 ASSOCIATIONS = Metric("gcp_gateway_associations", "Associations that are open")

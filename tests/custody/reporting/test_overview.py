@@ -179,6 +179,18 @@ def test_what_is_lost_and_not_protected_is_told(ledger, overview):
     assert (b["LostChanges"], b["UnprotectedPatients"]) == (0, 1)
 
 
+def test_patients_are_not_protected_though_the_account_is_another_store(ledger, clock):
+    first = Ledger(ledger.engine, clock, {"a": StoreName("first")})
+    arrive(first)
+    Patients(ledger).add("o", {"p": {"1.1"}}, {})
+    Patients(ledger).set_guards("o", {"p": Guard.NO_ROOM})
+    second = Ledger(ledger.engine, clock, {"a": StoreName("second")})
+    second.destinations.register()
+    for process in (first, second):
+        (told,) = Overview(process).accounts(["a"])
+        assert told.unprotected_patients == 1
+
+
 def test_figures_that_were_changed_are_read_again(ledger):
     reader = Overview(ledger)
     arrive(ledger)

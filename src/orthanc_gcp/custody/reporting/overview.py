@@ -257,14 +257,15 @@ class Overview:
         found = {
             name: replace(
                 self._account(name, own, read.oldest.get(name), now),
-                former=tuple(read.former.get(name, ())),
+                former=former,
                 oldest_acknowledged_seconds=_age(read.acknowledged.get(name), now),
                 lost_changes=read.lost.get(name, 0),
-                unprotected_patients=read.unprotected if own.in_need.instances else 0,
+                unprotected_patients=read.unprotected if _is_in_need(own, former) else 0,
             )
             for name in {*read.former, *read.lost}
             for own in [read.counts.get(name, TransferCounts())]
-            if read.former.get(name) or name in read.lost or own != TransferCounts()
+            for former in [tuple(read.former.get(name, ()))]
+            if former or name in read.lost or own != TransferCounts()
         }
         return {name: self._explained(one, now) for name, one in found.items()}
 
@@ -326,6 +327,12 @@ def delays(ledger: Ledger, accounts: Iterable[str]) -> dict[str, str | None]:
             )
             found[account] = connection.scalar(query.order_by(of.next_attempt_at.desc()).limit(1))
     return found
+
+
+def _is_in_need(own: TransferCounts, former: Iterable[DestinationStatus]) -> bool:
+    """Whether something of an account is in no store for certain, that for former ones with it."""
+    counts = (own, *(one.counts for one in former))
+    return any(one.in_need.instances for one in counts)
 
 
 def _oldest_unsent(connection: sql.Connection, destination: int) -> float | None:
