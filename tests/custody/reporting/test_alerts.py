@@ -351,3 +351,45 @@ def test_what_was_reported_before_it_was_written_down_who_sees_it(ledger, clock)
         alerts.report_changes([replace(quiet, problems=problems)])
         clock.now += 30
     assert hook.words == []
+
+
+def problem(kind=ProblemKind.INDEX, index="i"):
+    return Problem(kind, "a", index, 3, None, f"{kind} {index} is gone", "bring it back")
+
+
+def test_another_problem_is_told_while_one_stands(ledger, clock):
+    """What stands for weeks, as somebody knows of it, hides none that comes."""
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    (quiet,) = overview()
+    old, new = problem(), problem(ProblemKind.ACCOUNT, "")
+    for problems in ((old,), (old, new), (old, new), (old,), (old, new), (new,), ()):
+        for _ in range(2):
+            alerts.report_changes([replace(quiet, problems=problems)])
+        clock.now += LAPSES_AFTER
+    assert [told["Raised"] for told in hook.told] == [True, True, True, False]
+    assert [len(told["Problems"]) for told in hook.told] == [1, 2, 2, 0]
+    assert len(set(hook.ids)) == 4
+
+
+def test_another_problem_is_not_taken_for_one_that_may_have_been_told(ledger, clock):
+    hook = Hook()
+    alerts = alerts_of(ledger, unanswered(hook, 1))
+    (quiet,) = overview()
+    for problems in ((problem(),), (problem(), problem(index="j")), (problem(index="j"),)):
+        alerts.report_changes([replace(quiet, problems=problems)])
+        clock.now += 300
+    assert [len(told["Problems"]) for told in hook.told] == [1, 2]
+    assert len(set(hook.ids)) == 2
+
+
+def test_a_worker_that_is_started_again_tells_no_problem_again(ledger, clock):
+    hook = Hook()
+    (quiet,) = overview()
+    old, gone = problem(ProblemKind.ACCOUNT, ""), problem()
+    alerts_of(ledger, hook).report_changes([replace(quiet, problems=(old, gone))])
+    again = alerts_of(ledger, hook)
+    for problems in ((old,), (old, gone)):  # it has to find out first which indexes are there
+        again.report_changes([replace(quiet, problems=problems)])
+        clock.now += 60
+    assert len(hook.told) == 1

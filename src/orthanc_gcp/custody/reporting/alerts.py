@@ -1,5 +1,7 @@
 """Reports when something needs a person, and when it does not any more: once each.
 
+Of several problems each is reported, with those that stand already.
+
 What was reported stands in the ledger, and so does who is about to report it: of several workers
 one does, and another goes on when that one dies. Workers do not see the same at the same moment:
 their figures are of another age, and some of it only one of them knows, such as a subscription that
@@ -57,6 +59,12 @@ class _Report:
     moment: float
 
     @property
+    def problems(self) -> frozenset[str]:
+        """What tells the problems that it is about from others; nothing of another alert."""
+        is_about_them = self.raised and self.alert is Alert.PROBLEM
+        return _names(self.account) if is_about_them else frozenset()
+
+    @property
     def document(self) -> bytes:
         """The JSON that is sent: counts and times, nothing of a patient or an instance."""
         figures = self.account.as_json()
@@ -82,6 +90,11 @@ class _Pending:
 
     identifier: str
     raised: bool
+    problems: frozenset[str] = frozenset()
+
+    def says(self, report: _Report) -> bool:
+        """Whether it is the same as another: a receiver drops what has an id that it has seen."""
+        return (self.raised, self.problems) == (report.raised, report.problems)
 
 
 @dataclass(frozen=True)
@@ -98,28 +111,37 @@ class _Reported:
         The reports that were not taken for certain, by their alerts.
     seen
         The workers that see what an alert is about, by the alert, each with when it last said so.
+    told
+        The problems that were reported of those that there are; None where that is not known.
     """
 
     raised: frozenset[str] = frozenset()
     leased_until: float = 0.0
     pending: Mapping[str, _Pending] = field(default_factory=dict)
     seen: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    told: frozenset[str] | None = frozenset()
 
     @classmethod
     def of_value(cls, value: object) -> _Reported:
         """What the ledger has, or nothing."""
         given = value if isinstance(value, dict) else {}
         raised = frozenset(given.get("raised", ()))
-        changing = given.get("changing", {})
+        changing, about = given.get("changing", {}), given.get("about", {})
+        told = given.get("told", None if Alert.PROBLEM in raised else ())
         return cls(
             raised,
             float(given.get("leased_until", 0)),
             {
-                alert: _Pending(identifier, changing.get(alert, alert not in raised))
+                alert: _Pending(
+                    identifier,
+                    changing.get(alert, alert not in raised),
+                    frozenset(about.get(alert, ())),
+                )
                 for alert, identifier in given.get("ids", {}).items()
             },
             # Of before it was written down who sees it.
             given.get("seen", {alert: {"": 0.0} for alert in raised}),
+            None if told is None else frozenset(told),
         )
 
     def as_value(self) -> dict[str, Any]:
@@ -129,6 +151,8 @@ class _Reported:
             "leased_until": self.leased_until,
             "ids": {alert: one.identifier for alert, one in self.pending.items()},
             "changing": {alert: one.raised for alert, one in self.pending.items()},
+            "about": {alert: sorted(one.problems) for alert, one in self.pending.items()},
+            "told": None if self.told is None else sorted(self.told),
             "seen": {alert: dict(workers) for alert, workers in self.seen.items()},
         }
 
@@ -141,14 +165,28 @@ class _Reported:
         """Whether another worker may be reporting; a clock that was set back does not count."""
         return now < self.leased_until <= now + LEASE
 
-    def is_due(self, alert: Alert, *, raised: bool) -> bool:
-        """Whether somebody is to be told that it is raised, or over."""
-        return alert in self.pending or raised != (alert in self.raised)
+    def is_due(self, report: _Report) -> bool:
+        """Whether somebody is to be told of it: it is new, or may not have been taken before."""
+        is_news = report.raised != (report.alert in self.raised)
+        is_more = self.told is not None and not report.problems <= self.told
+        return report.alert in self.pending or is_news or is_more
 
     def with_seen(self, alert: Alert, workers: Mapping[str, float]) -> _Reported:
         """The same after it has changed who sees what an alert is about."""
         others = {name: own for name, own in self.seen.items() if name != alert}
         return replace(self, seen={**others, alert.value: workers} if workers else others)
+
+    def with_told(self, problems: frozenset[str], *, are_all: bool) -> _Reported:
+        """The same with what is known of the problems that there are.
+
+        Parameters
+        ----------
+        are_all
+            Whether there are no others.
+        """
+        if self.told is None:
+            return replace(self, told=problems or None)
+        return replace(self, told=self.told & problems if are_all else self.told)
 
     def begun(self, alert: Alert, pending: _Pending, now: float) -> _Reported:
         """The same while a worker is reporting."""
@@ -161,11 +199,15 @@ class _Reported:
     def taken(self, report: _Report) -> _Reported:
         """The same after a report was taken."""
         others = self.raised - {report.alert}
+        told = self.told
+        if report.alert is Alert.PROBLEM:
+            told = (told or frozenset()) | report.problems if report.raised else frozenset()
         return replace(
             self,
             raised=others | {report.alert} if report.raised else others,
             leased_until=0.0,
             pending={alert: one for alert, one in self.pending.items() if alert != report.alert},
+            told=told,
         )
 
 
@@ -243,26 +285,33 @@ class Alerts:
     def _look_at(self, account: AccountOverview, reported: _Reported) -> None:
         own = self._state(account, reported)
         problem = {Alert.PROBLEM: self._has_problem(account, reported)}
-        reported = self._say(account.account, {**own, **problem}, reported)
+        reported = self._say(account, {**own, **problem}, reported)
         for alert, sees in own.items():
-            raised = bool(reported.seen.get(alert))
+            report = _Report(alert, bool(reported.seen.get(alert)), account, self._ledger.now())
             # Only who sees it has the figures to tell of it.
-            if reported.is_due(alert, raised=raised) and (sees or not raised):
-                self._report(_Report(alert, raised, account, self._ledger.now()))
+            if reported.is_due(report) and (sees or not report.raised):
+                self._report(report)
 
-    def _say(self, account: str, own: Mapping[Alert, bool], reported: _Reported) -> _Reported:
+    def _say(
+        self, account: AccountOverview, own: Mapping[Alert, bool], reported: _Reported
+    ) -> _Reported:
         """Write down what this worker sees, where that has changed; what the ledger has by then."""
         now = self._ledger.now()
 
         def said(before: _Reported) -> _Reported:
             for alert, sees in own.items():
                 before = before.with_seen(alert, self._seers(before.seen, alert, now, sees=sees))
-            return before
+            sees_all = before.seen.get(Alert.PROBLEM, {}).keys() <= {self._worker}
+            return before.with_told(_names(account), are_all=sees_all and not self._is_new(now))
 
         if said(reported) == reported:
             return reported
-        value = self._change(account, said)
+        value = self._change(account.account, said)
         return _Reported.of_value(value)
+
+    def _is_new(self, now: float) -> bool:
+        """Whether this worker may not know yet what needs a person."""
+        return self._counts(float("-inf"), now)
 
     def _seers(
         self, seen: Mapping[str, Mapping[str, float]], alert: Alert, now: float, *, sees: bool
@@ -306,8 +355,7 @@ class Alerts:
             self._known.add(account.account)
             return True
         had = self._worker in reported.seen.get(Alert.PROBLEM, {})
-        is_new = self._counts(float("-inf"), self._ledger.now())
-        return had and is_new and account.account not in self._known
+        return had and self._is_new(self._ledger.now()) and account.account not in self._known
 
     def _report(self, report: _Report) -> None:
         account = report.account.account
@@ -333,11 +381,12 @@ class Alerts:
 
         def claimed(reported: _Reported) -> _Reported:
             nonlocal identifier
-            if reported.is_leased(now) or not reported.is_due(report.alert, raised=report.raised):
+            if reported.is_leased(now) or not reported.is_due(report):
                 return reported
             pending = reported.pending.get(report.alert)
-            if pending is None or pending.raised != report.raised:
-                pending = _Pending(f"msg_{secrets.token_hex(16)}", report.raised)
+            if pending is None or not pending.says(report):
+                identifier = f"msg_{secrets.token_hex(16)}"
+                pending = _Pending(identifier, report.raised, report.problems)
             identifier = pending.identifier
             return reported.begun(report.alert, pending, now)
 
@@ -347,3 +396,10 @@ class Alerts:
     def _name(self, account: str) -> str:
         """Under which name the ledger has what was reported of an account."""
         return f"{self._prefix}{account}"
+
+
+def _names(account: AccountOverview) -> frozenset[str]:
+    """What tells the problems of an account from others, however many instances each is about."""
+    return frozenset(
+        f"{one.kind} {one.index} {one.destination or ''}".strip() for one in account.problems
+    )
