@@ -6,6 +6,7 @@ import base64
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -27,6 +28,8 @@ class SmtpServer:
         Command -> what is answered in place of the usual.
     banner
         What is said first.
+    taken
+        What is said when a message was taken; a function of a test may wait before.
 
     Attributes
     ----------
@@ -44,12 +47,13 @@ class SmtpServer:
         user: tuple[str, str] | None = None,
         answers: dict[str, bytes] | None = None,
         banner: bytes | None = b"220 mail.example ESMTP\r\n",
+        taken: Callable[[], bytes] = lambda: b"250 taken\r\n",
     ) -> None:
         self._context = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(*certificate)
-        self._tls, self._user, self._banner = tls, user, banner
+        self._tls, self._user, self._banner, self._taken = tls, user, banner, taken
         self.answers = answers or {}
         self.messages: list[tuple[str, list[str], EmailMessage]] = []
         self.commands: list[tuple[str, bool]] = []
@@ -114,7 +118,7 @@ class SmtpServer:
                 message = message_from_bytes(content, policy=policy.default)
                 assert isinstance(message, EmailMessage)
                 self.messages.append((sender, recipients, message))
-                connection.sendall(b"250 taken\r\n")
+                connection.sendall(self._taken())
             if verb in ("STARTTLS", "QUIT"):
                 return verb == "STARTTLS"
         return False

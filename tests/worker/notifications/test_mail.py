@@ -12,6 +12,8 @@ from orthanc_gcp.configuration import MailOptions, read
 from orthanc_gcp.errors import MailError
 from orthanc_gcp.worker.notifications import mail as module
 from orthanc_gcp.worker.notifications.mail import Mail, message_of
+from orthanc_gcp.worker.notifications.webhook import TIMEOUT
+from orthanc_gcp.worker.progress import HUNG_AFTER, ROUND
 from tests.support.certificates import Authority
 from tests.support.orthanc import free_port
 from tests.support.smtp_server import SmtpServer
@@ -215,6 +217,10 @@ class RcptAnswers(dict):
         return next(self._answers)
 
 
+def test_no_step_of_a_worker_is_taken_for_one_that_hangs():
+    assert max(module.WITHIN, TIMEOUT) < ROUND * HUNG_AFTER
+
+
 def test_nobody_listens(tmp_path):
     class Nobody:
         port = free_port()
@@ -229,3 +235,36 @@ def test_a_server_that_never_answers_is_left_behind(start, tmp_path, monkeypatch
     threads = threading.active_count()
     assert "has not answered" in str(refused(sent))
     assert threading.active_count() <= threads, "no second one was begun"
+
+
+@pytest.mark.parametrize("answer", [b"421 too many\r\n", b"nonsense\r\n", b""])
+def test_what_was_taken_is_not_sent_again_as_the_end_fails(start, tmp_path, monkeypatch, answer):
+    """RFC 5321 section 4.1.1.10: QUIT says nothing of the message before."""
+    monkeypatch.setattr(module, "_SILENCE", 0.3)
+    server = start(answers={"QUIT": answer})
+    mail(server, tmp_path).post("msg_1", json.dumps(ALARM).encode())
+    assert len(server.messages) == 1
+
+
+def test_what_is_taken_late_is_not_sent_again(start, tmp_path, monkeypatch):
+    """RFC 5321 section 4.5.3.2.6: who does not wait for that makes duplicates."""
+    monkeypatch.setattr(module, "WITHIN", 0.2)
+    monkeypatch.setattr(module, "_SILENCE", 0.5)
+    go_on = threading.Event()
+
+    def taken():
+        go_on.wait(20)
+        return b"250 taken\r\n"
+
+    server = start(taken=taken)
+    sent = mail(server, tmp_path)
+    document = json.dumps(ALARM).encode()
+    for _ in range(6):
+        with pytest.raises(MailError, match="has not answered"):
+            sent.post("msg_1", document)
+    go_on.set()
+    sent._running.thread.join(20)
+    sent.post("msg_1", document)
+    assert len(server.messages) == 1
+    sent.post("msg_2", document)
+    assert len(server.messages) == 2

@@ -6,7 +6,9 @@ import json
 import smtplib
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -19,7 +21,9 @@ __all__ = ["Mail", "message_of"]
 
 WITHIN = 30.0
 """Seconds that all of one message may take; fewer than a step of a worker may."""
-_SILENCE = 10.0
+_SILENCE, _TAKEN_WITHIN = 10.0, 600.0
+"""Seconds for each answer; and, after all of a message, for that it was taken (RFC 5321 section
+4.5.3.2.6): who waits for less sends it again to a server that has it."""
 _MOST_BYTES = 64 * 1024
 """Of all that a server says to one message."""
 _LONGEST_SUBJECT = 150
@@ -38,7 +42,7 @@ class Mail:
         self._options, self._clock = options, clock
         self._authorities = settings.ca_certificates
         self._folder = settings.credential_file
-        self._running: threading.Thread | None = None
+        self._running: _Sending | None = None
 
     def post(self, identifier: str, document: bytes) -> None:
         """Send a document as words.
@@ -48,17 +52,21 @@ class Mail:
         MailError
             The server did not take it, or not within its time, or there is no password.
         """
-        if self._running is not None and self._running.is_alive():
+        before = self._running
+        if before is not None and before.thread.is_alive():
             raise MailError(f"the server has not answered for more than {WITHIN:g} s")
+        if before is not None and before.has_sent(identifier):
+            return  # when nobody waited any more
         message = message_of(json.loads(document), self._options)
         message["Message-ID"] = f"<{identifier}@orthanc-gcp.invalid>"
         message["Date"] = format_datetime(self._clock.utc())
         outcome: list[MailError | None] = []
-        self._running = threading.Thread(
+        thread = threading.Thread(
             target=lambda: outcome.append(self._sent(message)), name="gcp-smtp", daemon=True
         )
-        self._running.start()
-        self._running.join(WITHIN)
+        self._running = _Sending(identifier, thread, outcome)
+        thread.start()
+        thread.join(WITHIN)
         if not outcome:
             raise MailError(f"the server has not answered for more than {WITHIN:g} s")
         if outcome[0] is not None:
@@ -90,12 +98,18 @@ class Mail:
     def _send(self, message: EmailMessage) -> None:
         options = self._options
         password = self._password()
-        with self._connection() as connection:
+        connection = self._connection()
+        try:
             if options.encryption == "StartTls":
                 connection.starttls(context=self._context())
             if options.user is not None and password is not None:
                 connection.login(options.user, password)
             connection.send_message(message, options.sender, list(options.to))
+        finally:
+            # Whatever becomes of this says nothing of the message.
+            with suppress(OSError, smtplib.SMTPException):
+                connection.quit()
+            connection.close()
 
     def _connection(self) -> smtplib.SMTP:
         server, port = self._options.server, self._options.port
@@ -118,10 +132,33 @@ class Mail:
         return content.rstrip("\r\n")
 
 
+@dataclass(frozen=True)
+class _Sending:
+    """A message on its way, and what became of it, as soon as that is known."""
+
+    identifier: str
+    thread: threading.Thread
+    outcome: Sequence[MailError | None]
+
+    def has_sent(self, identifier: str) -> bool:
+        """Whether it is this one, and was taken."""
+        return self.identifier == identifier and list(self.outcome) == [None]
+
+
 class _BoundedReplies(smtplib.SMTP):
     """A connection on which a server cannot speak for ever."""
 
     _said = 0
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        """As smtplib has it, with the time that a server may take to take it."""
+        if self.sock is not None:
+            self.sock.settimeout(_TAKEN_WITHIN)
+        try:
+            return super().data(msg)
+        finally:
+            if self.sock is not None:
+                self.sock.settimeout(_SILENCE)
 
     def getreply(self) -> tuple[int, bytes]:
         """As smtplib has it, of so many bytes at most."""

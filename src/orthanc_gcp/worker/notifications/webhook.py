@@ -17,7 +17,9 @@ from orthanc_gcp.transport.request import Transport
 
 __all__ = ["Webhook", "signature"]
 
-_TIMEOUT = 10.0
+TIMEOUT = 30.0
+"""Seconds for all of a request, such as to a function that is started for it; fewer than a step of
+a worker may take."""
 
 
 class Webhook:
@@ -28,7 +30,7 @@ class Webhook:
         self._clock = clock
         # Never verbose: such an address is often a secret in itself.
         self._transport = Transport(
-            _TIMEOUT,
+            TIMEOUT,
             ca_certificates=settings.ca_certificates,
             verify=settings.orthanc.https_verify_peers,
             proxy=settings.orthanc.http_proxy,
