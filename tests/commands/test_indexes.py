@@ -68,6 +68,21 @@ def test_a_ledger_that_has_come_into_the_place_of_another(site):
         engine.dispose()
 
 
+def test_patients_that_stay_protected_when_the_ledger_was_lost(site):
+    resource = Study(site).confirmed().resources[0]
+    patient = site.orthanc.json("GET", f"/instances/{resource}/patient")["ID"]
+    asked = ("--orthanc", site.orthanc.url)
+    assert run(site, "indexes", "--protected", *asked) == "none\n"
+    site.orthanc.request("PUT", f"/patients/{patient}/protected", b"1")
+    assert run(site, "indexes", "--protected", *asked) == f"{patient}\n"
+    assert run_json(site, "indexes", "--protected", *asked)["Protected"] == [patient]
+    assert "expected one of" in run(site, "indexes", "--protected", "--separate", code=2)
+    said = run(site, "indexes", "--unprotect", "all", *asked)
+    assert said == "not protected any more: 1 patient\n"
+    assert site.orthanc.request("GET", f"/patients/{patient}/protected").data == b"0"
+    assert run_json(site, "indexes", "--unprotect", patient, *asked)["Unprotected"] == 0
+
+
 def test_what_waits_for_an_account_that_is_gone_is_in_the_status(site):
     engine = site.engine()
     ledger = Ledger(engine)

@@ -54,6 +54,8 @@ OF_A_SITE = [
     ["send", 0, "--dry-run"],
     ["send", 0, "RESOURCE", "--to", SECOND],
     ["backfill", 0, "--restart"],
+    ["indexes", 0, "--protected"],
+    ["indexes", 0, "--unprotect", "all"],
 ]
 """Those that ask an Orthanc, or a store."""
 FOR_PEOPLE = {"install", "worker", "gateway", "sidecar", "plugin-script", "demo", "emulator"}

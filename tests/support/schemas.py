@@ -16,7 +16,11 @@ WHOLE = (0, 1)
 _BY_OPTIONS = {
     "destinations": {"--hand-over": "destinations-changed", "--close": "destinations-changed"},
     "indexes": dict.fromkeys(
-        ("--hand-over", "--close", "--separate", "--accept-ledger"), "indexes-changed"
+        (
+            *("--hand-over", "--close", "--separate", "--accept-ledger"),
+            *("--protected", "--unprotect"),
+        ),
+        "indexes-changed",
     ),
     "pause": {"": "paused"},
     "quarantine": {

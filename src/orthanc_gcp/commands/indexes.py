@@ -39,6 +39,8 @@ __all__ = ["indexes"]
 @click.option(
     "--accept-ledger", metavar="INDEX", help="It had another ledger before: that is meant."
 )
+@click.option("--protected", is_flag=True, help="List patients that are protected for nothing.")
+@click.option("--unprotect", metavar="PATIENT", help="Let Orthanc recycle one of these, or all.")
 @json_option
 @needs("worker")
 def indexes(
@@ -48,15 +50,20 @@ def indexes(
     close: str | None,
     separate: bool,
     accept_ledger: str | None,
+    protected: bool,
+    unprotect: str | None,
     as_json: bool,
 ) -> None:
     """List the indexes of Orthanc that were followed; hand over what is open, or close it.
 
     An index is Orthanc's database. Its name here stays when Orthanc is renamed.
     """
-    named = [one for one in (hand_over, close, accept_ledger) if one is not None]
-    if len(named) + separate > 1:
-        fail("expected one of --hand-over, --close, --separate and --accept-ledger")
+    named = [one for one in (hand_over, close, accept_ledger, unprotect) if one is not None]
+    if len(named) + separate + protected > 1:
+        fail(
+            "expected one of --hand-over, --close, --separate, --accept-ledger, --protected and "
+            "--unprotect"
+        )
     settings = settings_of([config])
     with open_ledger(settings) as ledger:
         from orthanc_gcp.custody.intake import open_transfers as module
@@ -64,6 +71,8 @@ def indexes(
         try:
             if separate or hand_over is not None:
                 done, words = _with_orthanc(ledger, settings, orthanc, hand_over)
+            elif protected or unprotect is not None:
+                done, words = _protections(ledger, settings, orthanc, unprotect)
             elif accept_ledger is not None:
                 done, words = _accept(ledger, accept_ledger)
             elif close is not None:
@@ -79,6 +88,7 @@ def indexes(
     say(json.dumps(done, indent=2) if as_json else words)
 
 
+_ALL = "all"
 Done = tuple[dict[str, Any], str]
 """What was done: for programs, and in words."""
 
@@ -102,6 +112,27 @@ def _with_orthanc(
     left = sum(one.instances for one in module.open_transfers(ledger) if one.source == source)
     done = {"Index": source, "To": to, "HandedOver": moved, "Left": left}
     return done, f"handed over to {to}: {count(moved, 'instance')}, left: {left}"
+
+
+def _protections(
+    ledger: Ledger, settings: Settings, orthanc: str | None, patient: str | None
+) -> Done:
+    """List the patients that Orthanc protects and the ledger does not know, or end that."""
+    from orthanc_gcp.custody.intake.identity import source_of
+    from orthanc_gcp.custody.intake.other_protections import other_protections, unprotect
+    from orthanc_gcp.orthanc.resources import OrthancSource
+
+    rest = OrthancSource(orthanc_of(settings, orthanc, "indexes"), settings.storage_folder)
+    index = source_of(ledger, rest)
+    if patient is None:
+        found = list(other_protections(ledger, rest.recycling, index))
+        return {"Index": index, "Protected": found}, "\n".join(found) or "none"
+    names = [patient]
+    if patient == _ALL:
+        names = list(other_protections(ledger, rest.recycling, index))
+    ended = unprotect(ledger, rest.recycling, index, names)
+    done = {"Index": index, "Unprotected": ended}
+    return done, f"not protected any more: {count(ended, 'patient')}"
 
 
 def _accept(ledger: Ledger, source: str) -> Done:

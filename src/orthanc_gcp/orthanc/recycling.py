@@ -93,6 +93,11 @@ class Recycling:
             str(said.get("MaximumStorageMode", mode)),
         )
 
+    def patients(self) -> list[str]:
+        """All patients, by Orthanc's identifiers."""
+        found = self._orthanc.call("GET", "/patients")
+        return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
     def is_protected(self, patient: str) -> bool | None:
         """Whether a patient is protected; None where Orthanc does not have it."""
         answer = self._call("GET", _path(patient))

@@ -194,6 +194,11 @@ class Patients:
         with self._ledger.writing() as connection:
             connection.execute(statement, changes)
 
+    def known_of(self, source: str, names: Sequence[str]) -> set[str]:
+        """Those of some patients that are written down here."""
+        with self._ledger.reading() as connection:
+            return {one.orthanc_id for one in _read(connection, source, names)}
+
     def known(self) -> bool:
         """Whether there are any, of whatever index."""
         with self._ledger.reading() as connection:
