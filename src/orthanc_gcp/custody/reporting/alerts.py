@@ -123,9 +123,10 @@ class _Reported:
 
     @classmethod
     def of_value(cls, value: object) -> _Reported:
-        """What the ledger has, or nothing."""
+        """What the ledger has, or nothing; release 0.1.0 wrote each alert down by its name."""
         given = value if isinstance(value, dict) else {}
-        raised = frozenset(given.get("raised", ()))
+        formerly = [alert for alert in Alert if given.get(alert) is True]
+        raised = frozenset(given.get("raised", formerly))
         changing, about = given.get("changing", {}), given.get("about", {})
         told = given.get("told", None if Alert.PROBLEM in raised else ())
         return cls(
