@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.errors import OrthancUnavailableError
-from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts, Unfollowed
 from orthanc_gcp.worker.progress import Progress
 
 
@@ -87,6 +87,20 @@ def test_orthanc_is_away(steps, caplog):
         "cannot follow Orthanc",
         "Orthanc is followed again after 1 s",
     ]
+
+
+def test_that_orthanc_is_not_followed_for_long_is_known(steps):
+    steps.make(failing(OrthancUnavailableError("no answer")), FOLLOWING)
+    steps.make(lambda: True)
+    assert steps.attempts.unfollowed(5) is None
+    steps.seconds += 5
+    steps.make(failing(OrthancError("a copy")), FOLLOWING)
+    found = steps.attempts.unfollowed(5)
+    assert found == Unfollowed(1001.0, 1001.0, "a copy", is_away=False)
+    steps.make(failing(OrthancRefusedError("a password")), FOLLOWING)
+    assert steps.attempts.unfollowed(5) == found._replace(words="a password", is_away=True)
+    steps.make(lambda: False, FOLLOWING)
+    assert steps.attempts.unfollowed(0) is None
 
 
 def test_a_defect_has_its_place_once_and_not_its_message(steps, caplog):

@@ -26,13 +26,14 @@ from orthanc_gcp.custody.intake.dry_run import conditions
 from orthanc_gcp.custody.intake.former_ledgers import FILE_NAME, note_ledger
 from orthanc_gcp.custody.intake.identity import NEVER
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.open_transfers import SEEN_WITHIN
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.backfill_progress import studies_of
 from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.problems import Problem, Problems
+from orthanc_gcp.custody.reporting.problems import Problem, Problems, unread
 from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
@@ -213,7 +214,9 @@ def assemble(
     overview = Overview(ledger, standstill)
     found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends)
 
-    needs_person = partial(_needs_person, found, retrieving)
+    needs_person = partial(
+        _needs_person, found, partial(_unread, ledger, attempts, follower), retrieving
+    )
 
     def problem_of_orthanc() -> str | None:
         return sender.source.files.problem
@@ -290,8 +293,19 @@ def _samples(
         yield from of_backfill(index, *studies)
 
 
-def _needs_person(found: Problems, retrieving: Retrieving) -> list[Problem]:
-    return [*found.found(), *problems_of(retrieving.receivers)]
+def _unread(ledger: Ledger, attempts: Attempts, follower: Follower) -> list[Problem]:
+    """That Orthanc could not be followed for as long as its index counts as seen."""
+    found = attempts.unfollowed(SEEN_WITHIN)
+    if found is None:
+        return []
+    followed_by_others = follower.known if found.is_away else ""
+    return unread(ledger, followed_by_others, found.since_utc, found.words)
+
+
+def _needs_person(
+    found: Problems, is_unread: Callable[[], list[Problem]], retrieving: Retrieving
+) -> list[Problem]:
+    return [*found.found(), *is_unread(), *problems_of(retrieving.receivers)]
 
 
 def _protection(

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.errors import GcpError, OrthancError
+from orthanc_gcp.errors import (
+    GcpError,
+    OrthancError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.database import words_of
 from orthanc_gcp.logs import places
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.progress import Progress
 
-__all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts"]
+__all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts", "Unfollowed"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +32,25 @@ FOLLOWING = "follow"
 """The loop that also finds out when Orthanc is back."""
 IDLE = 0.3
 BACKOFF = Backoff(2 * IDLE, 10.0, jitter=0)
+
+
+class Unfollowed(NamedTuple):
+    """That Orthanc cannot be followed.
+
+    Attributes
+    ----------
+    since, since_utc
+        By the clock that nobody sets, and in seconds since 1970.
+    words
+        Why, as of the last try.
+    is_away
+        Whether it cannot be asked: whoever else has the same index may follow that.
+    """
+
+    since: float
+    since_utc: float
+    words: str
+    is_away: bool
 
 
 class Attempts:
@@ -49,6 +74,13 @@ class Attempts:
         )
         self.orthanc = Outage(_log, "cannot follow Orthanc", "Orthanc is followed again", clock)
         self._defects: dict[str, Outage] = {}
+        self._unfollowed: Unfollowed | None = None
+
+    def unfollowed(self, seconds: float) -> Unfollowed | None:
+        """Why Orthanc cannot be followed, if that has lasted for so long."""
+        found = self._unfollowed
+        lasts = found is not None and self._clock.now() - found.since >= seconds
+        return found if lasts else None
 
     def make(
         self, what: str, step: Callable[[], bool], pause: float, idle: tuple[float, float]
@@ -69,16 +101,26 @@ class Attempts:
                 worked = step()
         except OrthancError as error:
             self.orthanc_away(error, wait, by=what)
+            if what == FOLLOWING:
+                self._note_unfollowed(error)
         except SQLAlchemyError as error:
             self.ledger_away(error, wait, by=what)
         except Exception as error:
             self._defect(what, error, wait)
         else:
+            if what == FOLLOWING:
+                self._unfollowed = None
             for outage in (self.ledger, self.orthanc, self._defects.get(what)):
                 if outage is not None:
                     outage.ended(by=what, began=began)
             return idle[0] if worked else idle[1]
         return wait
+
+    def _note_unfollowed(self, error: OrthancError) -> None:
+        before = self._unfollowed
+        since = before[:2] if before else (self._clock.now(), self._clock.utc().timestamp())
+        is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
+        self._unfollowed = Unfollowed(*since, str(error), is_away)
 
     def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
         """The ledger could not be read or written."""

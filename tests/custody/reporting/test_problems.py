@@ -18,6 +18,7 @@ from orthanc_gcp.custody.reporting.problems import (
     ProblemKind,
     Problems,
     find_problems,
+    unread,
     without_worker,
 )
 from orthanc_gcp.custody.reporting.standstill import Standstill
@@ -49,6 +50,17 @@ def test_nothing_is_the_matter(ledger, index):
     assert found(ledger) == {}
     ledger.arrivals.record([arrival("1")])
     assert found(ledger) == {}
+
+
+def test_an_orthanc_that_nobody_can_follow(ledger, index, clock):
+    """Though nothing waits in the ledger: what is received is not written down."""
+    assert unread(ledger, ORTHANC, 1000.0, "wants a password") == [], "another worker follows it"
+    (copy,) = unread(ledger, "", 1000.0, "it is a copy")
+    clock.now += SEEN_WITHIN
+    (one,) = unread(ledger, ORTHANC, 1000.0, "wants a password")
+    assert (one.kind, one.account, one.index) == (ProblemKind.WORKER, "", ORTHANC)
+    assert (one.since, copy.index) == (1000.0, "")
+    assert "not read, and not sent: wants a password" in one.message
 
 
 def test_an_account_that_the_configuration_does_not_have(ledger, index, clock):

@@ -183,6 +183,11 @@ class Follower:
         return self._source
 
     @property
+    def known(self) -> str:
+        """The same as it was last recognized, while that cannot be seen any more, too."""
+        return self._before
+
+    @property
     def candidate(self) -> str:
         """The same, before it is known for sure: whoever follows that index can find out."""
         return self._candidate

@@ -24,7 +24,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSETTLED, State, transfers
 from orthanc_gcp.ledger.workers import served
 
-__all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "without_worker"]
+__all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "unread", "without_worker"]
 
 SHARE, FRESH = 50, 10.0
 """Problems are given again for so many times as long as they take, and so many seconds at least."""
@@ -40,7 +40,7 @@ class ProblemKind(StrEnum):
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
     FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
-    WORKER = "worker"  # none runs
+    WORKER = "worker"  # none runs, or it cannot follow Orthanc
     SUBSCRIPTION = "subscription"  # it cannot be pulled, so that nothing is received by it
 
 
@@ -256,6 +256,30 @@ def without_worker(
         )
         for one in _sums(_unserved(ledger, _open(ledger)), lambda one: one.account)
     ]
+
+
+def unread(ledger: Ledger, index: str, since: float, words: str) -> list[Problem]:
+    """What a worker says that cannot follow its Orthanc, unless another one follows the same index.
+
+    Parameters
+    ----------
+    index
+        What the ledger calls one that another worker may follow; empty for none.
+    since
+        In seconds since 1970.
+    words
+        Why.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    if index in seen_indexes(ledger):
+        return []
+    message = f"what Orthanc receives is not read, and not sent: {words}"
+    remedy = "see the message; what it has received by then is read when it can be followed again"
+    return [Problem(ProblemKind.WORKER, "", index, 0, since, message, remedy)]
 
 
 def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
