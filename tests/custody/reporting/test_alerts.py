@@ -131,12 +131,14 @@ def test_a_restart_tells_nothing_again(ledger):
     assert hook.words == [("a", "Quarantine", True), ("a", "Backlog", True)]
 
 
-def test_what_release_0_1_0_has_told_is_not_told_again_but_when_it_is_over(ledger):
+def test_what_release_0_1_0_has_told_is_not_told_again_but_when_it_is_over(ledger, clock):
     ledger.key_values.set("alerts:a", {"Quarantine": True, "Backlog": False, "Until": 0})
     hook = Hook()
-    alerts_of(ledger, hook).report_changes(overview(quarantined=1))
+    alerts = alerts_of(ledger, hook)
+    alerts.report_changes(overview(quarantined=1))
     assert hook.words == []
-    alerts_of(ledger, hook).report_changes(overview())
+    clock.now += LAPSES_AFTER
+    alerts.report_changes(overview())
     assert hook.words == [("a", "Quarantine", False)]
 
 
