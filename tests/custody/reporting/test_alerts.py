@@ -364,6 +364,27 @@ def test_what_was_reported_before_it_was_written_down_who_sees_it(ledger, clock)
     assert hook.words == []
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"raised": 5},
+        {"raised": ["Loss"], "leased_until": "soon"},
+        {"ids": ["msg_1"]},
+        {"seen": {"Quarantine": ["w"]}},
+        {"seen": {"Quarantine": {"v": "now"}}},
+        {"told": 5},
+    ],
+    ids=range(6),
+)
+def test_a_value_that_is_none_keeps_no_alarm_back(ledger, value):
+    hook = Hook()
+    ledger.key_values.set("alerts:a", value)
+    alerts = alerts_of(ledger, hook)
+    for _ in range(2):
+        alerts.report_changes([*overview("a", quarantined=1), *overview("b", quarantined=1)])
+    assert hook.words == [("a", "Quarantine", True), ("b", "Quarantine", True)]
+
+
 def problem(kind=ProblemKind.INDEX, index="i"):
     return Problem(kind, "a", index, 3, None, f"{kind} {index} is gone", "bring it back")
 

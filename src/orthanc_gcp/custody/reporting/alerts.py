@@ -124,11 +124,19 @@ class _Reported:
     @classmethod
     def of_value(cls, value: object) -> _Reported:
         """What the ledger has, or nothing; release 0.1.0 wrote each alert down by its name."""
-        given = value if isinstance(value, dict) else {}
+        try:
+            return cls._read(value if isinstance(value, dict) else {})
+        except (AttributeError, TypeError, ValueError):  # it keeps no other account back
+            return cls()
+
+    @classmethod
+    def _read(cls, given: Mapping[str, Any]) -> _Reported:
         formerly = [alert for alert in Alert if given.get(alert) is True]
         raised = frozenset(given.get("raised", formerly))
         changing, about = given.get("changing", {}), given.get("about", {})
         told = given.get("told", None if Alert.PROBLEM in raised else ())
+        # Of before it was written down who sees it.
+        seen = given.get("seen", {alert: {"": 0.0} for alert in raised})
         return cls(
             raised,
             float(given.get("leased_until", 0)),
@@ -140,8 +148,10 @@ class _Reported:
                 )
                 for alert, identifier in given.get("ids", {}).items()
             },
-            # Of before it was written down who sees it.
-            given.get("seen", {alert: {"": 0.0} for alert in raised}),
+            {
+                alert: {worker: float(said) for worker, said in workers.items()}
+                for alert, workers in seen.items()
+            },
             None if told is None else frozenset(told),
         )
 
