@@ -102,6 +102,24 @@ def test_an_early_refusal_over_tls(tls, end):
     assert caught.value.status == 429
 
 
+def test_an_early_refusal_over_tls_ends_what_would_be_taken_to_its_end(tls):
+    """Where the server goes on reading, only the answer says that it is for nothing."""
+    context, authority = tls
+    taken = []
+
+    def goes_on(connection):
+        while piece := connection.recv(65536):
+            taken.append(len(piece))
+
+    with (
+        RawServer(early(answer(b"{}", "429 No"), goes_on), context) as server,
+        pytest.raises(StoreError) as caught,
+    ):
+        client(server, ca_certificates=authority).store([large()])
+    assert caught.value.status == 429
+    assert sum(taken) < LARGE / 2
+
+
 # -- Interim answers ------------------------------------------------------------------------------
 
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"

@@ -143,6 +143,12 @@ def test_when_to_come_back(text, least, most):
     assert least <= refused_with("503 Unavailable", Retry_After=text).retry_after <= most
 
 
+@pytest.mark.parametrize("wrong_by", [-7200, 7200])
+def test_when_to_come_back_is_said_by_the_clock_of_the_server(wrong_by):
+    there = {"Retry_After": date(wrong_by + 30), "Date": date(wrong_by)}
+    assert 29 <= refused_with("503 Unavailable", **there).retry_after <= 31
+
+
 @pytest.mark.parametrize(
     "text",
     [

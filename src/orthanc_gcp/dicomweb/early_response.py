@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
+from functools import partial
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.response import HTTPResponse
 from urllib3.util.wait import wait_for_read
 
-from orthanc_gcp.transport.deadlines import BoundedConnection, BoundedTlsConnection
+from orthanc_gcp.transport.deadlines import BoundedConnection, BoundedResponse, BoundedTlsConnection
 
 __all__ = ["listen_while_sending"]
 
@@ -78,9 +80,36 @@ class _Listening(BoundedConnection):
 
 
 class _ListeningTls(_Listening, BoundedTlsConnection):
+    """The same over TLS, of which nothing can be read without being taken from it."""
+
+    _said = b""
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._said = b""
+        super().request(*args, **kwargs)
+
     def _has_answer(self) -> bool:
-        """Not to be known: session tickets make the socket readable as well."""
-        return False
+        sock: Any = self.sock
+        if not sock.pending() and not wait_for_read(sock, timeout=0):
+            return False
+        limit = sock.gettimeout()
+        sock.settimeout(0)
+        try:
+            more = sock.recv(_LONGEST_INTERIM)
+        except ssl.SSLWantReadError:  # a session ticket, or a part of a record
+            return False
+        finally:
+            sock.settimeout(limit)
+        self._said += more
+        while interim := _INTERIM.match(self._said):
+            self._said = self._said[interim.end() :]
+        if not more:
+            return True
+        return bool(self._said) and not _may_be_interim(self._said)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        self.response_class = partial(BoundedResponse, ahead=self._said)  # type: ignore[assignment]
+        return super().getresponse()
 
 
 class _Pool(HTTPConnectionPool):

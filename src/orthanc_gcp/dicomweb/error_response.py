@@ -135,14 +135,18 @@ def refusal(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that ``Retry-After`` asks to wait (RFC 9110 §10.2.3), at most an hour."""
+    """The seconds that ``Retry-After`` asks to wait (RFC 9110 §10.2.3), at most an hour.
+
+    A date is one of the server's clock, which says in ``Date`` (§6.6.1) what time it is there.
+    """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_WAIT)
     date = http_date(text)
     if date is None:
         return None
-    return min(max((date - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT)
+    now = http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return min(max((date - now).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def _plain_text(headers: Mapping[str, str], body: bytes) -> str:

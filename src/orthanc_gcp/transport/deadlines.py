@@ -64,10 +64,17 @@ class _Allowance:
 
 
 class _Reader(io.RawIOBase):
-    """What comes from a socket: a head within its time limit, then a body as long as it flows."""
+    """What comes from a socket: a head within its time limit, then a body as long as it flows.
 
-    def __init__(self, sock: Any) -> None:
+    Parameters
+    ----------
+    ahead
+        What has been read of it already.
+    """
+
+    def __init__(self, sock: Any, ahead: bytes = b"") -> None:
         self._socket, self._raw = sock, sock.makefile("rb", buffering=0)
+        self._ahead = ahead
         self._limit: float | None = sock.gettimeout()
         self._applied = self._limit
         self.begin_head()
@@ -89,6 +96,10 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Read some bytes, as soon as there are any."""
+        if self._ahead:
+            some = min(len(buffer), len(self._ahead))
+            buffer[:some], self._ahead = self._ahead[:some], self._ahead[some:]
+            return some
         began = time.monotonic()
         self._apply(self._left(began))
         count: int | None = self._raw.readinto(buffer)
@@ -149,10 +160,16 @@ class EndlessInterimError(http.client.BadStatusLine):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """A final answer, whose head is there within the time limit of its socket."""
+    """A final answer, whose head is there within the time limit of its socket.
 
-    def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
-        there = sock if isinstance(sock, _AsSocket) else _AsSocket(_Reader(sock))
+    Parameters
+    ----------
+    ahead
+        What has been read from the socket already.
+    """
+
+    def __init__(self, sock: Any, *arguments: Any, ahead: bytes = b"", **options: Any) -> None:
+        there = sock if isinstance(sock, _AsSocket) else _AsSocket(_Reader(sock, ahead))
         self._reader = there.reader
         super().__init__(there, *arguments, **options)  # type: ignore[arg-type]
 
