@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from orthanc_gcp.custody.destinations import fault_scope as module
@@ -125,3 +127,45 @@ def test_a_few_failures_since_the_start_are_final_with_those_of_before(scope):
     assert [one.is_final(16, 16, 3) for one in judged] == [False, True, True]
     assert verdicts[0].is_final(1, 1, 3), "it may not fail at all"
     assert not verdicts[3].is_final(99, float("inf"), 3)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.9])
+def test_what_is_refused_by_chance_is_not_blamed(scope, part):
+    """Whatever part of all requests something refuses; and one that is always refused is found."""
+    chance, now = random.Random(int(part * 10)), 0.0
+    open_ones, final = dict.fromkeys(range(3000), 0), set()
+    open_ones["bad"] = 0
+    while len(open_ones) > 1 or "bad" not in final:
+        for subject in [*open_ones][:20]:  # so many side by side, those that failed come last
+            now += 0.05 if len(open_ones) > 20 else 30
+            attempts = open_ones.pop(subject) + 1
+            if subject != "bad" and chance.random() >= part:
+                scope.succeeded([subject], now, now)
+                continue
+            if scope.failed(subject, now, now).is_final(attempts, 4, 3):
+                final.add(subject)
+            if subject not in final:
+                open_ones[subject] = attempts
+        if "bad" in final and not open_ones:
+            break
+    assert final == {"bad"}
+
+
+def test_a_bad_minute_is_no_chance(scope):
+    for number in range(50):
+        blamed(scope, number, number)
+    for number in range(50):
+        scope.succeeded([number], 60 + number, 60 + number)
+    blamed(scope, "x", 110)
+    scope.succeeded(["y"], 111, 111)
+    verdicts = [scope.failed("x", at, at) for at in (112, 120, 130)]
+    assert verdicts[-1].is_final(4, 4, 3)
+
+
+def test_chance_is_forgotten(scope):
+    for number in range(0, 100, 2):
+        blamed(scope, number, number)
+        scope.succeeded([number], number + 1, number + 1)
+    assert scope.failed("x", 100, 100).by_chance > 10
+    later = 100 + 8 * module.FORGOTTEN_IN
+    assert scope.failed("x", later, later).by_chance == 0

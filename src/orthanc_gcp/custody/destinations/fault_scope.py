@@ -1,11 +1,14 @@
 """Whose a failure is: one subject's alone, or the destination's, which all subjects share.
 
 A proxy that answers 400 for a while refuses everything; a store that answers 400 to one instance
-refuses that. An answer does not say which: what becomes of the others meanwhile does.
+refuses that. An answer does not say which: what becomes of the others meanwhile does. Where
+something refuses now one and then another, and takes it when it comes again, that one was refused a
+few times in a row proves nothing: the more often that happens to others, the more often it takes.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Hashable
@@ -16,6 +19,12 @@ __all__ = ["Blame", "FaultScope", "Verdict"]
 
 SHARED_BY = 3
 """So many subjects that fail, and nothing that succeeds between: it is the destination."""
+FEWEST_BY_CHANCE = SHARED_BY - 0.5
+"""So many subjects must have failed and succeeded later, of which a part is forgotten: as many as
+do before it is known that all fail."""
+BY_CHANCE, FORGOTTEN_IN, MOST_BY_CHANCE = 1e-6, 1800.0, 200
+"""The part of sound subjects that may be blamed; the seconds in which half of what is known of
+chance is forgotten; so many failures are never chance."""
 MOST_SUBJECTS = 10_000
 """So many are remembered; the oldest are forgotten, and looked at anew."""
 
@@ -43,11 +52,14 @@ class Verdict:
         How often the subject has failed by now, without what may be the destination's.
     failures
         How often it has failed by now.
+    by_chance
+        How often sound ones may fail in a row, as others have failed that succeeded later.
     """
 
     blame: Blame
     times: int
     failures: int
+    by_chance: int = 0
 
     def is_final(self, attempts: int, most: float, fewest: int) -> bool:
         """Whether a subject has failed often enough.
@@ -65,7 +77,35 @@ class Verdict:
             and again while all fail has the first ones put down to nothing.
         """
         own = min(most, fewest) if self.blame is Blame.SUBJECT else most
-        return attempts >= most and self.times >= own
+        return attempts >= most and self.times >= max(own, self.by_chance)
+
+
+class _Chance:
+    """How often what is tried alone fails, and succeeds when it is tried again."""
+
+    def __init__(self) -> None:
+        self._failed = self._succeeded = self._subjects = 0.0
+        self._known_at = float("-inf")
+
+    def note(self, failures: int, now: float) -> None:
+        """One was tried alone until it succeeded; so often it had failed before."""
+        self._forget(now)
+        self._failed += failures
+        self._succeeded += 1
+        self._subjects += failures > 0
+
+    def in_a_row(self, now: float) -> int:
+        """How often sound ones may fail one after the other; 0 while hardly any fails by chance."""
+        self._forget(now)
+        if self._subjects < FEWEST_BY_CHANCE:
+            return 0
+        part = (self._failed + 1) / (self._failed + self._succeeded + 2)
+        return min(MOST_BY_CHANCE, math.ceil(math.log(BY_CHANCE) / math.log(part)))
+
+    def _forget(self, now: float) -> None:
+        part = 0.5 ** ((now - self._known_at) / FORGOTTEN_IN)
+        self._failed, self._succeeded = self._failed * part, self._succeeded * part
+        self._subjects, self._known_at = self._subjects * part, now
 
 
 @dataclass
@@ -89,6 +129,7 @@ class FaultScope:
         self._fresh = 0  # how many of them had never failed before it
         self._failing_since = float("-inf")
         self._succeeded = float("-inf")
+        self._chance = _Chance()
 
     @property
     def sharing(self) -> int:
@@ -106,7 +147,9 @@ class FaultScope:
         """
         with self._lock:
             for subject in subjects:
-                self._histories.pop(subject, None)
+                history = self._histories.pop(subject, None)
+                if len(subjects) == 1 or (history and history.times):
+                    self._chance.note(history.times if history else 0, now)
             if began < self._failing_since:
                 return False
             ended = self._is_shared()
@@ -152,7 +195,8 @@ class FaultScope:
                 blame = Blame.SUBJECT
             history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
             history.failures += 1
-            return Verdict(blame, history.times, history.failures)
+            by_chance = self._chance.in_a_row(now)
+            return Verdict(blame, history.times, history.failures, by_chance)
 
     def _is_shared(self) -> bool:
         """Those that had failed before the last success are no evidence."""
