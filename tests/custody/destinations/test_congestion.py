@@ -13,7 +13,9 @@ from orthanc_gcp.custody.destinations.congestion import (
     LONGEST_PAUSE,
     MEGABYTE,
     MOST_INSTANCES,
+    PART_OF_OUTAGE,
     ROUNDS_LENT,
+    SOON,
     CongestionWindow,
 )
 from orthanc_gcp.errors import StoreError
@@ -68,10 +70,12 @@ def test_slow_requests_become_smaller(congestion):
 
 
 def test_pauses_double_up_to_a_minute_and_end_with_a_success(congestion, clock):
-    pauses = []
-    for _ in range(10):
+    pauses, began = [], clock.time
+    for _ in range(100):
         pauses.append(congestion.failed(DOWN))
         assert congestion.window == 0
+        lasted = clock.time - began
+        assert pauses[-1] <= max(SOON, PART_OF_OUTAGE * lasted), "what was short is over soon"
         clock.time += pauses[-1]
     assert pauses[:4] == [FIRST_PAUSE * 2**n for n in range(4)]
     assert pauses[-1] == LONGEST_PAUSE

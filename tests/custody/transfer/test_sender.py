@@ -780,9 +780,9 @@ def test_a_bad_minute_of_a_proxy_is_the_fault_of_no_instance(behind, front, stat
     """However long it lasts, and also what comes meanwhile: nothing is in quarantine."""
     behind.receive(*(make_dicom() for _ in range(12)))
     front.dislikes[b"DICM"] = status
-    for number in range(32):
+    for number in range(64):
         behind.step()
-        if number == 20:
+        if number == 40:
             behind.receive(*(make_dicom() for _ in range(6)))
     assert behind.fake.time - FakeClock().time > 300
     assert set(behind.states()) <= {State.WAITING, State.DELAYED}

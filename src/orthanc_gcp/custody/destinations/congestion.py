@@ -31,6 +31,9 @@ MOMENT = 0.15
 QUICK, SLOW = 1.5, 10.0
 """Seconds of a request: below the one, batches grow; above the other, they shrink."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+SOON, PART_OF_OUTAGE = 10.0, 0.05
+"""Seconds until it is asked again, at most, whether the store can be used, by one small request; or
+the part of the outage so far, if that is longer: what lasted a minute is over within seconds."""
 _BACKOFF = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 LONGEST_QUOTA_PAUSE = 8.0
 _QUOTA_BACKOFF = Backoff(FIRST_PAUSE, LONGEST_QUOTA_PAUSE)
@@ -98,7 +101,7 @@ class CongestionWindow:
         self._bytes_per_second = self._instances_per_second = 0.0
         self._reading_fails = False
         self._searches, self._searched_in_vain_at = 2.0 * max_requests, float("-inf")
-        self._resume = 0.0
+        self._resume = self._failing_since = 0.0
         self.batch_bytes = FIRST
         self.batch_instances = FIRST_INSTANCES
         self.totals = Totals()
@@ -274,8 +277,9 @@ class CongestionWindow:
         return self._pace.wait(in_flight) <= 0
 
     def most_bytes(self, connections: int) -> int:
-        """What the next request may carry, of so many that run at once."""
-        return int(min(self.batch_bytes, self._pace.most_bytes(connections)))
+        """What the next request may carry, of so many that run at once; little in an outage."""
+        most = SMALLEST if self.is_away else self.batch_bytes
+        return int(min(most, self._pace.most_bytes(connections)))
 
     def read_failed(
         self, error: StoreError, began: float | None = None, *, suspect: bool = False
@@ -327,6 +331,12 @@ class CongestionWindow:
             return self._back_off(error, SENDING, None)
 
     @property
+    def is_away(self) -> bool:
+        """Whether requests have failed for so long that one at a time asks for the end of it."""
+        with self._lock:
+            return self._failures >= OUTAGE
+
+    @property
     def failures(self) -> int:
         """How many requests in a row were not answered as they should, for which it has paused."""
         with self._lock:
@@ -350,10 +360,13 @@ class CongestionWindow:
         now = self._clock.now()
         if now >= self._resume:  # nothing begins in a pause: what fails then belongs to its cause
             self._failures += 1
+        if self._failures == 1:
+            self._failing_since = now
         self.problem = str(error)
         of_quota = error.status == TOO_MANY_REQUESTS
         backoff = _QUOTA_BACKOFF if of_quota else _BACKOFF
-        pause = backoff.delay(self._failures, self._jitter)
+        longest = max(SOON, PART_OF_OUTAGE * (now - self._failing_since))
+        pause = min(longest, backoff.delay(self._failures, self._jitter))
         if of_quota and (rate := self._pace.requests_per_second):
             pause = max(pause, min(1 / rate, LONGEST_QUOTA_PAUSE))  # sooner there is no room again
         if retry_after is not None:  # "0" must not make it ask without a breath

@@ -231,8 +231,9 @@ class Sender:
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
         seconds = self._clock.now() - began - throttled
+        was_away = destination.congestion.is_away
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        self._note_success(destination, settled, began)
+        self._note_success(destination, settled, began, was_away=was_away)
         yield from self._outcomes(destination, transfers, stored, digests)
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
@@ -428,12 +429,19 @@ class Sender:
             ]
         if error.status == 401:
             self._tokens.renew(destination.account)
-        destination.congestion.failed(error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect)
+        paused = destination.congestion.failed(
+            error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect
+        )
+        # As long as it is not away, one of them may be what it fails at; else others go first.
+        until_due = 2 * paused if destination.congestion.is_away else None
         # Without permission nothing is wrong with the instances: they wait for it.
         counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
         if suspect and counts and self._is_hopeless(destination, transfers[0], began):
             return [quarantined(transfers[0], reason, words, None)]
-        return [self._delayed(row, reason, words, together, counts=counts) for row in transfers]
+        return [
+            self._delayed(row, reason, words, together, pause=until_due, counts=counts)
+            for row in transfers
+        ]
 
     def _is_hopeless(self, destination: Destination, row: Transfer, began: float) -> bool:
         """Whether the store fails at one instance again and again, and takes others meanwhile."""
@@ -499,11 +507,16 @@ class Sender:
         ]
 
     def _note_success(
-        self, destination: Destination, settled: Sequence[Transfer], began: float
+        self,
+        destination: Destination,
+        settled: Sequence[Transfer],
+        began: float,
+        *,
+        was_away: bool,
     ) -> None:
-        """The store speaks of instances: what was refused with all others is due again."""
+        """The store speaks of instances: what has failed with all others is due again."""
         rows, now = [row.id for row in settled], destination.congestion.now
-        if destination.storing.succeeded(rows, began, now):
+        if destination.storing.succeeded(rows, began, now) or was_away:
             self._ledger.queue.hasten(destination.account)
 
     def _delayed(
