@@ -33,8 +33,8 @@ _BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
 """Seconds for which one of several workers may be reporting before another tries."""
 SAID_EVERY, LAPSES_AFTER = 60.0, 150.0
-"""Seconds after which a worker says again what it sees, and for which that counts at least: a
-worker that is started again has this long to see what it saw before."""
+"""Seconds after which a worker says again that it looks, and for which what it sees counts without
+that: one that is started again has this long to see what it saw before."""
 CALM = 0.5
 """A backlog is over below this part of the age that raised it, so that it does not flicker."""
 
@@ -110,7 +110,7 @@ class _Reported:
     pending
         The reports that were not taken for certain, by their alerts.
     seen
-        The workers that see what an alert is about, by the alert, each with when it last said so.
+        The workers that see what an alert is about, by the alert.
     told
         The problems that were reported of those that there are; None where that is not known.
     """
@@ -118,7 +118,7 @@ class _Reported:
     raised: frozenset[str] = frozenset()
     leased_until: float = 0.0
     pending: Mapping[str, _Pending] = field(default_factory=dict)
-    seen: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seen: Mapping[str, frozenset[str]] = field(default_factory=dict)
     told: frozenset[str] | None = frozenset()
 
     @classmethod
@@ -136,7 +136,7 @@ class _Reported:
         changing, about = given.get("changing", {}), given.get("about", {})
         told = given.get("told", None if Alert.PROBLEM in raised else ())
         # Of before it was written down who sees it.
-        seen = given.get("seen", {alert: {"": 0.0} for alert in raised})
+        seen = given.get("seen", {alert: [""] for alert in raised})
         return cls(
             raised,
             float(given.get("leased_until", 0)),
@@ -148,10 +148,7 @@ class _Reported:
                 )
                 for alert, identifier in given.get("ids", {}).items()
             },
-            {
-                alert: {worker: float(said) for worker, said in workers.items()}
-                for alert, workers in seen.items()
-            },
+            {alert: frozenset(workers) for alert, workers in seen.items()},
             None if told is None else frozenset(told),
         )
 
@@ -164,7 +161,7 @@ class _Reported:
             "changing": {alert: one.raised for alert, one in self.pending.items()},
             "about": {alert: sorted(one.problems) for alert, one in self.pending.items()},
             "told": None if self.told is None else sorted(self.told),
-            "seen": {alert: dict(workers) for alert, workers in self.seen.items()},
+            "seen": {alert: sorted(workers) for alert, workers in self.seen.items()},
         }
 
     @property
@@ -182,7 +179,7 @@ class _Reported:
         is_more = self.told is not None and not report.problems <= self.told
         return report.alert in self.pending or is_news or is_more
 
-    def with_seen(self, alert: Alert, workers: Mapping[str, float]) -> _Reported:
+    def with_seen(self, alert: Alert, workers: frozenset[str]) -> _Reported:
         """The same after it has changed who sees what an alert is about."""
         others = {name: own for name, own in self.seen.items() if name != alert}
         return replace(self, seen={**others, alert.value: workers} if workers else others)
@@ -249,7 +246,7 @@ class Alerts:
         stored_as: str = "alerts",
         worker: str = "",
     ) -> None:
-        self._prefix = f"{stored_as}:"
+        self._prefix, self._looking_as = f"{stored_as}:", f"looking:{stored_as}"
         self._ledger, self._backlog_age, self._post = ledger, backlog_age, post
         self._outage, self._worker = outage, worker
         self._failures = 0
@@ -257,6 +254,7 @@ class Alerts:
         self._first: str | None = None
         self._began: float | None = None
         self._known: set[str] = set()
+        self._others: set[str] = set()
 
     def report_changes(self, accounts: Iterable[AccountOverview]) -> None:
         """Report what has changed since it was reported last.
@@ -271,6 +269,7 @@ class Alerts:
         """
         now = self._ledger.now()
         self._began = now if self._began is None else min(self._began, now)
+        self._others = self._looking(now) - {self._worker}
         stored = {
             name.removeprefix(self._prefix): _Reported.of_value(value)
             for name, value in self._ledger.key_values.starting_with(self._prefix).items()
@@ -311,8 +310,8 @@ class Alerts:
 
         def said(before: _Reported) -> _Reported:
             for alert, sees in own.items():
-                before = before.with_seen(alert, self._seers(before.seen, alert, now, sees=sees))
-            sees_all = before.seen.get(Alert.PROBLEM, {}).keys() <= {self._worker}
+                before = before.with_seen(alert, self._seers(before, alert, now, sees=sees))
+            sees_all = before.seen.get(Alert.PROBLEM, frozenset()) <= {self._worker}
             return before.with_told(_names(account), are_all=sees_all and not self._is_new(now))
 
         if said(reported) == reported:
@@ -320,29 +319,34 @@ class Alerts:
         value = self._change(account.account, said)
         return _Reported.of_value(value)
 
-    def _is_new(self, now: float) -> bool:
-        """Whether this worker may not know yet what needs a person."""
-        return self._counts(float("-inf"), now)
-
     def _seers(
-        self, seen: Mapping[str, Mapping[str, float]], alert: Alert, now: float, *, sees: bool
-    ) -> dict[str, float]:
-        """The workers that see what an alert is about, with when each of them said so."""
-        before = seen.get(alert, {})
-        found = {
-            worker: said
-            for worker, said in before.items()
-            if worker != self._worker and self._counts(said, now)
-        }
-        if sees:
-            said = before.get(self._worker, float("-inf"))
-            found[self._worker] = said if 0 <= now - said < SAID_EVERY else now
-        return found
+        self, reported: _Reported, alert: Alert, now: float, *, sees: bool
+    ) -> frozenset[str]:
+        """The workers that see what an alert is about."""
+        others = reported.seen.get(alert, frozenset()) - {self._worker}
+        # One that has ended may begin again, as long as this one has not looked for longer.
+        found = others if self._is_new(now) else others & self._others
+        return found | {self._worker} if sees else found
 
-    def _counts(self, said: float, now: float) -> bool:
-        """Whether what another worker has said counts; a clock may have been set back since."""
-        began = self._began if self._began is not None else now
-        return now - (max(said, began) if said <= now else began) < LAPSES_AFTER
+    def _looking(self, now: float) -> set[str]:
+        """The workers that have looked of late; this one says so now and then."""
+        said = self._ledger.key_values.get(self._looking_as, dict)
+        last = (said or {}).get(self._worker, float("-inf"))
+        if not 0 <= now - last < SAID_EVERY:
+            said = self._ledger.key_values.change(
+                self._looking_as,
+                dict,
+                lambda before: {**self._fresh(before or {}, now), self._worker: now},
+            )
+        return set(self._fresh(said or {}, now))
+
+    def _fresh(self, said: Mapping[str, float], now: float) -> dict[str, float]:
+        """Who has said so of late; where a clock was set back, all have until they say so again."""
+        return {worker: when for worker, when in said.items() if now - when < LAPSES_AFTER}
+
+    def _is_new(self, now: float) -> bool:
+        """Whether this worker may not know yet what there is, and who else looks."""
+        return self._began is not None and now - self._began < LAPSES_AFTER
 
     def _change(self, account: str, change: Callable[[_Reported], _Reported]) -> object:
         return self._ledger.key_values.change(
@@ -365,7 +369,7 @@ class Alerts:
         if account.problems:
             self._known.add(account.account)
             return True
-        had = self._worker in reported.seen.get(Alert.PROBLEM, {})
+        had = self._worker in reported.seen.get(Alert.PROBLEM, frozenset())
         return had and self._is_new(self._ledger.now()) and account.account not in self._known
 
     def _report(self, report: _Report) -> None:
