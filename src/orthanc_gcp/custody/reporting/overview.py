@@ -50,7 +50,7 @@ _OF_ONE = (
 )
 """Reasons why an instance is tried again that say nothing of others."""
 _OF_ONE_APART = (StoreReason.FORBIDDEN, StoreReason.NOT_FOUND, TransferReason.ORTHANC)
-"""Those that do where it is sent apart from others."""
+"""Reasons that say nothing of others only where it is sent apart from them."""
 
 
 @dataclass(frozen=True)
