@@ -185,13 +185,15 @@ class Index:
         for one in self.resources.values():
             one.stable = True
 
-    def tick(self) -> None:
-        """Report what is stable by now."""
+    def tick(self) -> bool:
+        """Report what is stable by now; whether anything is."""
+        before = self.last
         for one in sorted(self.resources.values(), key=lambda one: -list(_PATHS).index(one.level)):
             waits = one.level != "Instance" and not one.stable
             if waits and self._clock.now() - one.changed_at >= STABLE_AGE:
                 one.stable = True
                 self._change(f"Stable{one.level}", one.identifier)
+        return self.last > before
 
     def of_level(self, level: str) -> list[Resource]:
         return [one for one in self.resources.values() if one.level == level]
