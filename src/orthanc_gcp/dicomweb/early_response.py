@@ -90,6 +90,8 @@ class _ListeningTls(_Listening, BoundedTlsConnection):
 
     def _has_answer(self) -> bool:
         sock: Any = self.sock
+        if not isinstance(sock, ssl.SSLSocket):  # a proxy is asked for a tunnel, or is TLS itself
+            return False
         if not sock.pending() and not wait_for_read(sock, timeout=0):
             return False
         limit = sock.gettimeout()
