@@ -10,6 +10,7 @@ import pytest
 from orthanc_gcp.dicomweb import StoreError
 from tests.dicomweb.receiving import LARGE, STORED, Recorder, client, large
 from tests.support.certificates import Authority
+from tests.support.proxy import Proxy
 from tests.support.raw_server import (
     RawServer,
     answer,
@@ -89,6 +90,27 @@ def test_over_tls(tls):
         with pytest.raises(StoreError, match="TLS failed") as caught:
             client(server).store([large()])
     assert (caught.value.reason, caught.value.retryable) == ("tls", True)
+
+
+def through(proxy, server, authority):
+    return client(server, ca_certificates=authority, proxy=f"127.0.0.1:{proxy.port}")
+
+
+def test_through_the_tunnel_of_a_proxy(tls):
+    context, authority = tls
+    with Proxy() as proxy, RawServer(Recorder(), context) as server:
+        assert through(proxy, server, authority).store([large()]).bytes_sent > LARGE
+    assert proxy.requests == [f"CONNECT 127.0.0.1:{server.port}"]
+
+
+def test_an_early_refusal_through_the_tunnel_of_a_proxy(tls):
+    context, authority = tls
+    with (
+        Proxy() as proxy,
+        RawServer(early(answer(b"{}", "429 No"), stall), context) as server,
+        pytest.raises(StoreError, match="429"),
+    ):
+        through(proxy, server, authority).store([large()])
 
 
 @pytest.mark.parametrize("end", [hang_up, stall])
