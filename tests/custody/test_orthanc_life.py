@@ -251,7 +251,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-TestOrthancLife = OrthancLife.TestCase
+# Half a minute where nothing else runs, and several where much does.
+TestOrthancLife = pytest.mark.timeout(600)(OrthancLife.TestCase)
 TestOrthancLife.settings = settings(
     max_examples=LIVES,
     stateful_step_count=STEPS,
