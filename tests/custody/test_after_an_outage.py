@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import sqlalchemy as sql
 
-from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.errors import StoreError
-from tests.custody.test_kept_versions import Life, emulator, file_of
+from tests.custody.life_of_one import emulator, life
+from tests.custody.test_kept_versions import Life, file_of
 
-__all__ = ["emulator"]
+__all__ = ["emulator", "life"]
 
 ONE = pytest.mark.parametrize("engine", ["SQLite"], indirect=True)
 AWAY = StoreError("the host name cannot be resolved", reason="network", retryable=True)
@@ -19,14 +16,6 @@ DOWN = StoreError("answered 500", reason="server_error", retryable=True, status=
 FORBIDDEN = StoreError("answered 403", reason="forbidden", status=403)
 NO_TOKEN = StoreError("answered 401", reason="unauthorized", retryable=True, status=401)
 BAD = StoreError("answered 400", reason="bad_request", status=400)
-
-
-@pytest.fixture
-def life(engine: sql.Engine, emulator: Emulator) -> Iterator[Life]:
-    made = Life(engine.url.render_as_string(hide_password=False), emulator)
-    made.add_orthanc()
-    yield made
-    made.close()
 
 
 def work(life: Life, seconds: float, step: float = 0.5) -> float:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.transport.authorization import Authorization
-from tests.custody.test_kept_versions import OLD, Life, emulator, file_of
+from tests.custody.life_of_one import emulator, life
+from tests.custody.test_kept_versions import OLD, file_of
 
-__all__ = ["emulator"]
-
-
-@pytest.fixture
-def life(engine: sql.Engine, emulator: Emulator) -> Iterator[Life]:
-    made = Life(engine.url.render_as_string(hide_password=False), emulator)
-    made.add_orthanc()
-    yield made
-    made.close()
+__all__ = ["emulator", "life"]
 
 
 @pytest.mark.parametrize("status", [403, 404])

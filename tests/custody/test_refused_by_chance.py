@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
-import sqlalchemy as sql
 
-from orthanc_gcp.emulator.server import Emulator
 from orthanc_gcp.errors import StoreError
-from tests.custody.test_kept_versions import Life, emulator, file_of
+from tests.custody.life_of_one import emulator, life
+from tests.custody.test_kept_versions import Life, file_of
 
-__all__ = ["emulator"]
+__all__ = ["emulator", "life"]
 
 ONE = pytest.mark.parametrize("engine", ["SQLite"], indirect=True)
-
-
-@pytest.fixture
-def life(engine: sql.Engine, emulator: Emulator) -> Iterator[Life]:
-    made = Life(engine.url.render_as_string(hide_password=False), emulator)
-    made.add_orthanc()
-    yield made
-    made.close()
 
 
 def states(life: Life) -> Counter[str]:
