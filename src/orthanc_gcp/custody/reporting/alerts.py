@@ -400,8 +400,8 @@ class Alerts:
                 return reported
             pending = reported.pending.get(report.alert)
             if pending is None or not pending.says(report):
-                identifier = f"msg_{secrets.token_hex(16)}"
-                pending = _Pending(identifier, report.raised, report.problems)
+                unique = f"msg_{secrets.token_hex(16)}"
+                pending = _Pending(unique, report.raised, report.problems)
             identifier = pending.identifier
             return reported.begun(report.alert, pending, now)
 
