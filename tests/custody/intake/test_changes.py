@@ -190,6 +190,44 @@ def test_a_comparison_that_breaks_off_is_made_again_soon(ledger, orthanc, follow
     assert follower._has_compared
 
 
+@pytest.mark.parametrize("away", ["Orthanc", "ledger"])
+def test_a_comparison_that_breaks_off_after_a_page_leaves_out_nothing(
+    ledger, orthanc, follow, monkeypatch, away
+):
+    """What differs is found, and cannot be described just then, or not be written down."""
+    follower = follow()
+    read_all(follower)
+    lost = upload(orthanc, [make_instance()])
+    orthanc.request("DELETE", "/changes")
+    lost += upload(orthanc, [make_instance()])
+    follower.clock.time += COMPARE_AT_MOST_EVERY + 1
+    describe_each, record = follower._orthanc.describe_each, ledger.arrivals.record
+
+    def describe_but_the_missed(resources, since=0):
+        if since:
+            raise OrthancUnavailableError("away")
+        return describe_each(resources)
+
+    def record_but_the_missed(*arrivals, other_versions=False, **more):
+        if other_versions:
+            raise sql.exc.InterfaceError("", {}, Exception("away"))
+        return record(*arrivals, **more)
+
+    with monkeypatch.context() as broken:
+        if away == "Orthanc":
+            broken.setattr(follower._orthanc, "describe_each", describe_but_the_missed)
+        else:
+            broken.setattr(ledger.arrivals, "record", record_but_the_missed)
+        with pytest.raises((OrthancUnavailableError, sql.exc.InterfaceError)):
+            read_all(follower)
+    read_all(follower)
+    assert ledger.arrivals.has_gap(SOURCE)
+    follower.clock.time += COMPARE_AT_MOST_EVERY + 1
+    read_all(follower)
+    assert states(ledger).keys() == set(lost)
+    assert not ledger.arrivals.has_gap(SOURCE)
+
+
 def test_what_was_overwritten_while_changes_were_cleared_is_sent_anew(ledger, start_orthanc):
     """In the same second, and while nobody read: only its file is another one."""
     orthanc = start_orthanc

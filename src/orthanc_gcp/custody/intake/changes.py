@@ -710,15 +710,15 @@ class Follower:
             return True  # soon: a pause as after the last page would be longer than the rest
         try:
             found = self._inventory.step(cursor.seq)
-        except Exception:
+            if found:
+                self._add_missed(cursor, found)
+        except Exception:  # the page counts as compared: only a new comparison comes back to it
             self._comparing = False
             self._compare_at = min(self._compare_at, now + COMPARE_AT_MOST_EVERY)
             raise
         if found is None:
             self._end_comparison()
             return False
-        if found:
-            self._add_missed(cursor, found)
         after = self._clock.now()
         self._compare_next = after + PAUSE_AFTER_PAGE * (after - now)
         return True
