@@ -295,6 +295,8 @@ class TransferReason(StrEnum):
     """Orthanc does not have it any more, and may have deleted it by itself before it was sent."""
     REFUSED = "refused"
     """The store does not store it, for a reason that is not known to this program."""
+    RESTORED = "restored"
+    """Orthanc's index was restored from a backup of before it was received, and it was not sent."""
     REPLACING = "replacing"
     """Other bytes are replaced by the next try."""
     RETRIEVED = "retrieved"

@@ -75,6 +75,17 @@ def test_samples_are_the_files_of_the_first_and_the_last(ledger):
     assert len(found) == 40
 
 
+def test_the_times_of_which_an_index_may_have_nothing_any_more(ledger):
+    for since, until in ((5.0, 8.0), (20.0, 30.0), (7.0, 10.0)):
+        ledger.indexes.undo(ORTHANC, since, until)
+    undone = [moment for moment in range(35) if ledger.indexes.was_undone(ORTHANC, moment)]
+    assert undone == [*range(5, 11), *range(20, 31)]
+    assert len(ledger.key_values.get(f"undone:{ORTHANC}", list)) == 2
+    assert not ledger.indexes.was_undone("another", 6.0)
+    ledger.key_values.set(f"undone:{ORTHANC}", [["x", 1], 2])
+    assert not ledger.indexes.was_undone(ORTHANC, 6.0)
+
+
 def test_damaged_marks_are_none(ledger):
     ledger.indexes.begin(ORTHANC, 0, 5.0, [mark(1)])
     for value in ("x", [1], [[1, 2, 3, 4]], {"a": 1}, [["1", "k", "i", "d"]]):

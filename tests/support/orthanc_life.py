@@ -586,6 +586,10 @@ class OrthancLife(RuleBasedStateMachine):
             assert row.state in (State.CONFIRMED, State.SUPERSEDED), brief(row)
             return
         assert stored.get(uids) in self.received[uids], f"not in the store: {brief(row)}"
+        if row.state == State.CONFIRMED:  # out of a backup, and the newer one is nowhere else
+            file = index.resources[mine].file
+            assert (row.sha256, row.attachment_uuid != file) == (stored.get(uids), True), brief(row)
+            return
         if row.state == State.SUPERSEDED:
             others = [one for one in rows if uids_of(one) == uids and one.id != row.id]
             # The newest itself may be one that the store has other bytes in place of.

@@ -90,7 +90,7 @@ def quarantined(row: Transfer, reason: str, detail: str, sha256: str | None) -> 
 
 
 def report_losses(lost: Mapping[tuple[str, str], int]) -> None:
-    """Instances that Orthanc has recycled before they were sent: the log says so for each study.
+    """Instances that are not in Orthanc any more, unsent: the log says so for each study.
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def report_losses(lost: Mapping[tuple[str, str], int]) -> None:
     for (account, study), count in lost.items():
         _log.error(
             "account %s: %d instances of study %s are lost: Orthanc does not have them any more, "
-            "and they were not protected from its recycling (orthanc-gcp losses shows them)",
+            "and they were not protected from its recycling, or its index was restored from a "
+            "backup of before (orthanc-gcp losses shows them)",
             account,
             count,
             study,

@@ -20,10 +20,11 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.database import execute_many, reading, upsert, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
-from orthanc_gcp.ledger.indexes import write_cursor
+from orthanc_gcp.ledger.indexes import is_within, undone, write_cursor
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, Cursor, NewTransfer, portions, values_of
 from orthanc_gcp.ledger.schema import (
+    IN_NEED,
     UNSENT,
     UNSETTLED,
     UNSURE,
@@ -46,8 +47,11 @@ _ABSENT = {
     (State.WITHDRAWN, TransferReason.DELETED),
     (State.LOST, TransferReason.RECYCLED),
     (State.WITHDRAWN, TransferReason.RECYCLED),
+    (State.LOST, TransferReason.RESTORED),
+    (State.WITHDRAWN, TransferReason.RESTORED),
 }
 """What was not in Orthanc any more when it was to be sent, as people see it, or have seen it."""
+_STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
 
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
@@ -146,7 +150,8 @@ class Arrivals:
 
         It goes to the stores that its accounts are by now. What was written down before only for a
         store that the account was formerly is not sent once more, unless a backfill or somebody
-        wants it.
+        wants it. Nor is a version out of a backup from which the index was restored, where the
+        store has a newer one, which Orthanc has no more.
 
         Parameters
         ----------
@@ -162,13 +167,63 @@ class Arrivals:
         int
             How many instances are to be sent by it that were not before.
         """
+        demanded = any(one.priority == Priority.DEMANDED for one in arrivals)
+        sources = {one.source for one in arrivals} if other_versions or demanded else set()
+        times = {one: found for one in sources if (found := undone(self._key_values, one))}
         with writing(self._engine) as connection:
+            if times:
+                arrivals = self._without_outdated(connection, arrivals, times)
             if set_back and arrivals:
                 arrivals = in_order(connection, arrivals)
             new = self._insert(connection, arrivals, other_versions) if arrivals else 0
             if cursor is not None:
                 write_cursor(connection, cursor, self._now())
         return new
+
+    def _without_outdated(
+        self,
+        connection: sql.Connection,
+        arrivals: Sequence[NewTransfer],
+        times: Mapping[str, Collection[Sequence[float]]],
+    ) -> list[NewTransfer]:
+        """Those without what is older than what their stores have since one of these times.
+
+        What is newer and was not sent is lost with it, and written down as that.
+        """
+        newer = self._newer(connection, arrivals, times)
+        found = []
+        for one in arrivals:
+            row = newer.get((one.account, one.source, one.orthanc_id))
+            if row is None or row.received_at <= one.received_at:
+                found.append(one)
+            elif row.state not in _STORED:
+                found.append(one)
+                what = {"account": one.account, "source": one.source}
+                self._lose(connection, {**what, "first_seq": row.change_seq}, row.change_seq, 1)
+        return found
+
+    def _newer(
+        self,
+        connection: sql.Connection,
+        arrivals: Sequence[NewTransfer],
+        times: Mapping[str, Collection[Sequence[float]]],
+    ) -> dict[tuple[str, str, str], Any]:
+        """What is written down of these since one of these times, and is in a store or on its way.
+
+        By account, index and Orthanc's identifier.
+        """
+        ids = self._destinations.of(connection, {one.account for one in arrivals})
+        found = {}
+        for some in portions(arrivals, MOST_PARAMETERS):
+            wanted = {
+                "stores": list(ids.values()),
+                "sources": list(times),
+                "names": [one.orthanc_id for one in some],
+            }
+            for row in connection.execute(_VERSIONS, wanted):
+                if is_within(row.received_at, times[row.source]):
+                    found[row.account, row.source, row.orthanc_id] = row
+        return found
 
     def _insert(
         self, connection: sql.Connection, arrivals: Sequence[NewTransfer], other_versions: bool
@@ -311,14 +366,20 @@ class Arrivals:
 
     def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
         """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
-        of, what = lost_changes.c, {"account": account, "source": source, "first_seq": first}
+        what = {"account": account, "source": source, "first_seq": first}
+        with writing(self._engine) as connection:
+            self._lose(connection, what, last, changes)
+
+    def _lose(
+        self, connection: sql.Connection, what: Mapping[str, object], last: int, changes: int
+    ) -> None:
+        of = lost_changes.c
         known = sql.select(of.id).where(
             *(of[name] == value for name, value in what.items()), of.last_seq == last
         )
-        with writing(self._engine) as connection:
-            if connection.execute(known).first() is None:
-                values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
-                connection.execute(lost_changes.insert().values(values))
+        if connection.execute(known).first() is None:
+            values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
+            connection.execute(lost_changes.insert().values(values))
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules.
@@ -388,6 +449,9 @@ _RECORDED = sql.select(
     transfers.c.destination_id.in_(sql.bindparam("stores", expanding=True)),
     transfers.c.source.in_(sql.bindparam("sources", expanding=True)),
     transfers.c.orthanc_id.in_(sql.bindparam("names", expanding=True)),
+)
+_VERSIONS = _RECORDED.add_columns(transfers.c.state, transfers.c.change_seq).where(
+    transfers.c.state.in_((*IN_NEED, State.CONFIRMED))
 )
 _RECORDED_FORMERLY = _RECORDED.where(
     sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(sorted(_ABSENT))

@@ -22,13 +22,14 @@ from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 
-__all__ = ["MOST_MARKS", "Indexes", "add_marks", "write_cursor"]
+__all__ = ["MOST_MARKS", "Indexes", "add_marks", "is_within", "undone", "write_cursor"]
 
 MOST_MARKS = 16
 """So many changes are remembered of an index, fewer of its past than of what was read last."""
 _NEWEST_MARKS = 4
 _SAMPLES = 20
 _WANTED = "wanted:"
+_UNDONE = "undone:"
 _LOCK = 7401202
 
 
@@ -142,6 +143,27 @@ class Indexes:
         wanted_at = self._key_values.get(f"{_WANTED}{source}", float)
         return wanted_at is not None and abs(self._now() - wanted_at) <= within
 
+    def undo(self, source: str, since: float, until: float) -> None:
+        """What an index has received between two moments it may have no more.
+
+        It was restored from a backup, or is a copy; by Orthanc's clock, in seconds since 1970.
+        """
+
+        def joined(before: list[Any] | None) -> list[Any]:
+            found: list[list[float]] = []
+            for first, last in sorted([*_entries(before, (float, float)), [since, until]]):
+                if found and first <= found[-1][1]:
+                    found[-1][1] = max(found[-1][1], last)
+                else:
+                    found.append([first, last])
+            return found
+
+        self._key_values.change(f"{_UNDONE}{source}", list, joined)
+
+    def was_undone(self, source: str, received_at: float) -> bool:
+        """Whether what an index has received at a moment may be in it no more, as :meth:`undo`."""
+        return is_within(received_at, undone(self._key_values, source))
+
     def samples(self, source: str) -> dict[str, tuple[str, float]]:
         """Some instances of an index: the UUID of each one's file, and when it was received."""
         of = transfers.c
@@ -159,6 +181,16 @@ class Indexes:
         """Whether anything of an index was ever to be sent, or to be sent as a change said so."""
         with reading(self._engine) as connection:
             return _has_rows(connection, source, read=read)
+
+
+def undone(key_values: KeyValues, source: str) -> list[list[float]]:
+    """The beginning and the end of each time of which :meth:`Indexes.undo` was told."""
+    return _entries(key_values.get(f"{_UNDONE}{source}", list), (float, float))
+
+
+def is_within(moment: float, times: Collection[Sequence[float]]) -> bool:
+    """Whether a moment is in one of some times, each with its beginning and its end."""
+    return any(first <= moment <= last for first, last in times)
 
 
 def write_cursor(connection: sql.Connection, cursor: Cursor, now: float) -> None:

@@ -59,7 +59,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # needs a person
     SUPERSEDED = "superseded"  # a newer version with its UIDs was received
     WITHDRAWN = "withdrawn"  # deleted in Orthanc before it was sent
-    LOST = "lost"  # recycled by Orthanc before it was sent
+    LOST = "lost"  # recycled by Orthanc before it was sent, or gone with an index of before
     DISMISSED = "dismissed"  # was in quarantine, and a person has said that it is not to be sent
 
 

@@ -368,7 +368,7 @@ class Follower:
         if follows and match < Match.PARTIAL:
             self._open_gap()
         if match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(cursor):
-            self._start_over(cursor)
+            self._start_over(cursor, is_emptied=match is Match.EMPTIED)
         else:
             self._cursor = cursor if follows else None
         self._recognized = False
@@ -456,7 +456,7 @@ class Follower:
             self._open_gap()
         return match >= Match.CLEARED
 
-    def _start_over(self, cursor: Cursor) -> None:
+    def _start_over(self, cursor: Cursor, *, is_emptied: bool) -> None:
         """The last change that was read is not there: from the last on that is."""
         _log.warning(
             "Orthanc's index %s is an earlier state of what it was: it is read again, and compared",
@@ -464,6 +464,10 @@ class Follower:
         )
         there = tuple(mark for mark in cursor.marks if self._has(mark))
         seq = there[0].seq if there else 0
+        if not is_emptied:  # what was received behind that may be nowhere any more
+            newest = [seconds_of(mark.date) for mark in (*there[:1], *cursor.marks[:1])]
+            since = newest[0] if there else 0.0
+            self._ledger.indexes.undo(cursor.source, since, max(self._ledger.now(), *newest, 0.0))
         restored = replace(cursor, seq=seq, marks=there, missing=())
         self._cursor = restored if there else self._marked(restored)
         self._ledger.arrivals.record([], self._cursor)

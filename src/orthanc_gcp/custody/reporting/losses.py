@@ -27,7 +27,6 @@ from orthanc_gcp.ledger.schema import (
     lost_changes,
     transfers,
 )
-from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
     "Acknowledgement",
@@ -433,7 +432,6 @@ def _with(study: LostStudy | None, row: _Row) -> LostStudy:
 def _end_transfers(connection: sql.Connection, rows: list[int], now: float, by: str) -> None:
     values = {
         "state": State.WITHDRAWN,
-        "reason": TransferReason.RECYCLED,
         "detail": f"it was lost, and {by} has acknowledged that",
     }
     for some in portions(rows, MOST_PARAMETERS):

@@ -130,8 +130,8 @@ def retry(
 def _queue_again(connection: sql.Connection, rows: Sequence[int], now: float) -> None:
     of = transfers.c
     # Since when Orthanc does not have what was lost stays known: at once it is lost again, or not.
-    recycled = of.reason == TransferReason.RECYCLED
-    absent = sql.case((recycled, of.absent_since), else_=None)
+    lost = of.reason.in_((TransferReason.RECYCLED, TransferReason.RESTORED))
+    absent = sql.case((lost, of.absent_since), else_=None)
     connection.execute(
         transfers.update()
         .where(of.id.in_(rows))

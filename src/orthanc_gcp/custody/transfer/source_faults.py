@@ -110,8 +110,13 @@ class SourceFaults:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                now, is_its_index = self._ledger.now(), self._is_its_index
-                return of_absent(row, now, is_its_index, self._may_be_recycled)
+                return of_absent(
+                    row,
+                    self._ledger.now(),
+                    self._is_its_index,
+                    self._may_be_recycled,
+                    self._ledger.indexes.was_undone,
+                )
             size = self._orthanc.size(row.orthanc_id)
             if size not in (None, row.size_bytes):
                 return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)

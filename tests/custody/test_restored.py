@@ -1,0 +1,138 @@
+"""An index that was restored from a backup: what came after it is not lost without a word."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sql
+
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.ledger.schema import lost_changes
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.custody.life_of_one import emulator, life
+from tests.custody.test_kept_versions import NEW, OLD, Life
+from tests.support import simulated_worker
+from tests.support.mishaps import sha256
+from tests.support.orthanc_life import file_of
+from tests.support.sent import rows
+from tests.support.simulated_orthanc import Index
+
+__all__ = ["emulator", "life"]
+
+BEFORE, AFTER = file_of(0, 1, 0, 1, 0), file_of(0, 2, 0, 2, 0)
+ONE = pytest.mark.parametrize("engine", ["SQLite"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orthanc recycles nothing."""
+    monkeypatch.setattr(simulated_worker, "MOST_PATIENTS", 0)
+
+
+def restart(life: Life, index: Index | None = None) -> None:
+    (orthanc,) = life.orthancs
+    life.workers[-1].end()
+    orthanc.stop()
+    life.clock.time += 60
+    orthanc.start(index)
+    life.start_worker(orthanc)
+
+
+def stored(life: Life, mine: str) -> str | None:
+    (row,) = (row for row in rows(life.ledger) if row.orthanc_id == mine)
+    return life.stored(row)
+
+
+def lost(life: Life) -> int:
+    with life.ledger.reading() as connection:
+        return connection.scalar(sql.select(sql.func.sum(lost_changes.c.changes))) or 0
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_what_waited_and_is_in_no_backup_is_lost_and_was_deleted_by_nobody(life, cleared):
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    if cleared:
+        backup.clear_changes()
+    life.fault(status=503)
+    life.clock.time += 5
+    mine = life.receive(index, AFTER)
+    life.run()
+    restart(life, backup)
+    life.be_well()
+    life.run(4 * ABSENT_FOR)
+    assert life.states()[mine] == ("lost", "restored")
+    life.receive(backup, AFTER)
+    life.run()
+    assert life.states()[mine] == ("confirmed", None)
+
+
+@ONE
+def test_what_is_deleted_after_an_index_was_restored_is_not_lost(life):
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    life.receive(index, AFTER)
+    life.run()
+    restart(life, backup)
+    life.run()
+    life.fault(status=503)
+    mine = life.receive(backup, AFTER)
+    life.run()
+    backup.delete(mine)
+    life.be_well()
+    life.run(4 * ABSENT_FOR)
+    assert life.states()[mine] == ("withdrawn", "deleted")
+
+
+@pytest.mark.parametrize("demanded", [False, True])
+def test_an_older_version_from_a_backup_replaces_no_newer_one(life, demanded):
+    """Orthanc does not have the newer one any more: it would be nowhere."""
+    life.town.replaces = True
+    restart(life)
+    index = life.orthancs[0].index
+    mine = life.receive(index, OLD)
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    life.clock.time += 5
+    life.receive(index, NEW)
+    life.run()
+    assert stored(life, mine) == sha256(NEW)
+    restart(life, backup)
+    life.run()
+    if demanded:
+        (orthanc,) = life.orthancs
+        source = OrthancSource(OrthancRest(orthanc.url), orthanc.storage)
+        send_on_demand(life.ledger, source, simulated_worker.ACCOUNT, [mine])
+        life.run()
+    assert stored(life, mine) == sha256(NEW)
+    assert life.states()[mine] == ("confirmed", None)
+    assert not lost(life)
+    life.receive(backup, OLD)  # it is the newest now
+    life.run()
+    assert stored(life, mine) == sha256(OLD)
+
+
+@ONE
+def test_a_newer_version_that_was_not_sent_is_lost_with_an_index(life):
+    index = life.orthancs[0].index
+    mine = life.receive(index, OLD)
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    life.fault(status=503)
+    life.clock.time += 5
+    life.receive(index, NEW)
+    life.run()
+    restart(life, backup)
+    life.run()
+    life.be_well()
+    life.run(4 * ABSENT_FOR)
+    assert stored(life, mine) == sha256(OLD)
+    assert life.states()[mine] == ("confirmed", None)
+    assert lost(life) == 1
