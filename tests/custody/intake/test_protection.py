@@ -235,6 +235,24 @@ def test_by_bytes(room, clock):
     assert room.guards == {"A": Guard.OWN, "B": Guard.NO_ROOM, "C": Guard.OWN}
 
 
+def test_what_is_received_again_takes_its_place_once(room, clock):
+    """As Orthanc overwrites it, or its changes are read once more: there is room for the others."""
+    room.limits = StorageLimits(mebibytes=1)
+    room.start()
+    again = make_instance(patient="A", size=512)
+    room.receive("A", size=4).read()
+    clock.now += 1
+    room.receive("B", size=512).read()
+    for _ in range(4):
+        mine = room.orthanc.json("POST", "/instances", again)["ID"]
+        room.read()
+        room.orthanc.json("DELETE", f"/instances/{mine}")
+    room.orthanc.json("POST", "/instances", again)
+    room.read()
+    assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
+    assert room.protected == {"A": True, "B": True}
+
+
 def test_when_it_is_switched_off_ours_is_taken_away(room):
     room.receive("A", "B")
     room.protect("A")

@@ -265,6 +265,16 @@ class Patients:
             count, size = connection.execute(query).one()
         return Total(count, int(size))
 
+    def largest_protected(self, source: str) -> list[Patient]:
+        """All that are protected, by us or by somebody else, those first that take most."""
+        query = (
+            sql.select(patients)
+            .where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
+            .order_by(patients.c.size_bytes.desc(), patients.c.orthanc_id)
+        )
+        with self._ledger.reading() as connection:
+            return [_patient(row) for row in connection.execute(query)]
+
     def newest_own(self, source: str, limit: int) -> list[Patient]:
         """Some that are protected by us, those first whose protection began last."""
         query = (

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.intake.patients import Patient, Patients
+from orthanc_gcp.custody.intake.patients import Patient, Patients, Total
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, report_losses
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
@@ -70,6 +70,7 @@ class Protection:
         self._scanned, self._busy = "", 0.0
         self._next = self._rested = self._step_began = float("-inf")
         self._unprotected, self._refused = 0, False
+        self._measured: dict[str, int] = {}
 
     def recycles(self) -> bool:
         """Whether this Orthanc may delete something by itself.
@@ -278,7 +279,8 @@ class Protection:
         left: set[str] = set()
         if not begun or self._known is None:
             return left
-        count, size = self._patients.total(source)
+        own = sum(one.size_bytes for one in begun)
+        count, size = self._total(source, self._known, Total(len(begun), own))
         sizes = {}
         for one in begun:
             own = one.size_bytes
@@ -293,6 +295,28 @@ class Protection:
         if sizes:
             self._patients.set_sizes(source, sizes)
         return left
+
+    def _total(self, source: str, limits: StorageLimits, more: Total) -> Total:
+        """What is protected: as it was counted where there is room for more, or else as it is.
+
+        What Orthanc has received again, or what its changes have reported again, counts twice.
+        """
+        total = self._patients.total(source)
+        while not limits.has_room(
+            self._percent, total.patients + more.patients, total.size_bytes + more.size_bytes
+        ):
+            grown = [
+                one
+                for one in self._patients.largest_protected(source)
+                if self._measured.get(one.orthanc_id) != one.size_bytes
+            ][:PORTION]
+            if not (limits.mebibytes and grown):
+                break
+            sizes = {one.orthanc_id: self._size(one) for one in grown}
+            self._measured |= sizes
+            self._patients.set_sizes(source, sizes)
+            total = self._patients.total(source)
+        return total
 
     def _size(self, patient: Patient) -> int:
         try:
@@ -339,6 +363,8 @@ class Protection:
         ]
         if done:
             self._patients.forget(source, done)
+            for name in done:
+                self._measured.pop(name, None)
 
     def _unprotect(self, name: str) -> bool:
         """Take our protection away; whether Orthanc has let us."""
@@ -351,9 +377,11 @@ class Protection:
 
     def _give_up_newest(self, source: str) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
-        total = self._patients.total(source)
         limits = self._known
-        while limits is not None and not limits.has_room(self._percent, *total):
+        if limits is None:
+            return
+        total = self._total(source, limits, Total(0, 0))
+        while not limits.has_room(self._percent, *total):
             newest = self._patients.newest_own(source, 1)
             if not newest:
                 return
