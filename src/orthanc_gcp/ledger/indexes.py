@@ -30,6 +30,7 @@ _NEWEST_MARKS = 4
 _SAMPLES = 20
 _WANTED = "wanted:"
 _UNDONE = "undone:"
+_OF_COPY = "copy:"
 _LOCK = 7401202
 
 
@@ -142,6 +143,19 @@ class Indexes:
         """Whether some worker did so, so many seconds ago at most."""
         wanted_at = self._key_values.get(f"{_WANTED}{source}", float)
         return wanted_at is not None and abs(self._now() - wanted_at) <= within
+
+    def note_copy(self, source: str, marks: Sequence[Mark]) -> None:
+        """Changes of a copy of an index that the index itself does not have; none: no copy."""
+        if marks:
+            self._key_values.set(
+                f"{_OF_COPY}{source}", [list(asdict(one).values()) for one in marks]
+            )
+        else:
+            self._key_values.delete(f"{_OF_COPY}{source}")
+
+    def of_copy(self, source: str) -> list[Mark]:
+        """What was noted so."""
+        return _marks(self._key_values.get(f"{_OF_COPY}{source}", list))
 
     def undo(self, source: str, since: float, until: float) -> None:
         """What an index has received between two moments it may have no more.
@@ -267,11 +281,15 @@ def _values(cursor: Cursor) -> dict[str, Any]:
 
 def _cursor(row: sql.Row[Any]) -> Cursor:
     # What a damaged value says of an index is nothing: it is recognized by its files then.
-    marks = tuple(Mark(*entry) for entry in _entries(row.marks, (int, str, str, str)))
+    marks = tuple(_marks(row.marks))
     missing = tuple(Missing(*entry) for entry in _entries(row.missing, (int, int, float)))
     name = row.source if row.name is None else row.name
     moments = row.seen_at, row.read_until
     return Cursor(row.source, row.seq, row.since, name, marks, missing, *moments, row.address or "")
+
+
+def _marks(value: Any) -> list[Mark]:
+    return [Mark(*entry) for entry in _entries(value, (int, str, str, str))]
 
 
 def _entries(value: Any, types: Sequence[type]) -> list[list[Any]]:

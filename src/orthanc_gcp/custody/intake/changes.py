@@ -25,6 +25,7 @@ from orthanc_gcp.custody.intake.identity import (
     has_anything,
     is_apart,
     mark_of,
+    marks_apart,
     recognize,
 )
 from orthanc_gcp.custody.intake.inventory import Inventory
@@ -60,6 +61,8 @@ OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
 REFUSE_AFTER = 15.0
 """Seconds in which a worker learns whether another one follows an index, and reads what is new."""
+COPY_WAITS = 3600.0
+"""Seconds without the original, after which a copy that was refused beside it takes its place."""
 WANTED_FOR = 60.0
 """Seconds for which it counts that a worker has wanted to follow an index."""
 SEEN_EVERY = 60.0
@@ -166,6 +169,7 @@ class Follower:
         self._newest_date = ""  # of all changes that were read, as far as that is known
         self._verified = float("-inf")
         self._refused_since: float | None = None
+        self._refused, self._seen_before = "", 0.0
         self._another_since: float | None = None
         self._away_since: float | None = None
         self._apart: tuple[int, float] | None = None
@@ -274,8 +278,12 @@ class Follower:
 
     def _accept(self, match: Match, cursor: Cursor, name: str, known: Sequence[Cursor]) -> bool:
         """Go on with an index, if that is for this worker to do."""
-        self._candidate = cursor.source
-        follows = self._follows(cursor.source)
+        is_copy = not match.is_by_name and self._is_copy_of_another(cursor)
+        self._candidate = "" if is_copy else cursor.source
+        follows = not is_copy and self._follows(cursor.source)
+        if is_copy:
+            self._refuse(cursor)
+            return False
         if not follows and (match.is_by_name or not cursor.marks):
             # Only a name says that it is this one, and nothing of it can be sent yet.
             if not match.is_by_name and cursor.source != self._begun:
@@ -332,6 +340,21 @@ class Follower:
         elif self._another_since is None:
             self._another_since = now
         return self._another_since is not None and now - self._another_since > REFUSE_AFTER
+
+    def _is_copy_of_another(self, cursor: Cursor) -> bool:
+        """Whether an index was refused as a copy, and its original may be back at any moment.
+
+        What waits of the original is not in the copy, and would count as gone.
+        """
+        marks = self._ledger.indexes.of_copy(cursor.source)
+        was_refused = self._refused == cursor.source
+        if not was_refused and not any(self._has(mark) for mark in marks):
+            return False
+        if cursor.seen_at is not None and self._ledger.now() - cursor.seen_at < COPY_WAITS:
+            return True
+        self._refused = ""
+        self._ledger.indexes.note_copy(cursor.source, ())
+        return False
 
     def _is_apart(self, cursor: Cursor) -> bool:
         """Whether this one has for some time what the worker that follows the index cannot see."""
@@ -408,17 +431,21 @@ class Follower:
         Raises
         ------
         OrthancError
-            Another worker follows the index, and this one is not the same any more.
+            Another worker follows the index, or has just now, and this one is not the same.
         """
         self._source = ""
         now = self._clock.now()
         if self._refused_since is None:
-            self._refused_since = now
+            self._refused_since, self._seen_before = now, cursor.seen_at or 0.0
         elif now - self._refused_since > REFUSE_AFTER:
+            if self._refused != cursor.source and (cursor.seen_at or 0.0) > self._seen_before:
+                # The other worker is none that is gone, and whose lock lasts a little longer.
+                self._refused = cursor.source
+                self._ledger.indexes.note_copy(cursor.source, marks_apart(self._orthanc, cursor))
             raise OrthancError(
                 f"its index is a copy, or an earlier state, of {cursor.source}, which another "
-                "worker follows: nothing of it is sent (orthanc-gcp indexes --separate makes it "
-                "one of its own)"
+                "worker follows, or has within the last hour: nothing of it is sent (orthanc-gcp "
+                "indexes --separate makes it one of its own)"
             )
 
     def _resume(self) -> Cursor:

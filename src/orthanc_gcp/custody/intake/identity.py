@@ -27,6 +27,7 @@ __all__ = [
     "has_anything",
     "is_apart",
     "mark_of",
+    "marks_apart",
     "recognize",
     "source_of",
 ]
@@ -249,6 +250,24 @@ def is_apart(orthanc: OrthancSource, cursor: Cursor) -> bool:
         return False
     certain = cursor.read_until - READ_MARGIN  # clocks may differ
     return any(seconds_of(one.date) < certain for one in orthanc.changes(cursor.seq, 1).entries)
+
+
+def marks_apart(orthanc: OrthancSource, cursor: Cursor) -> tuple[Mark, ...]:
+    """Changes of an Orthanc that are of a copy of an index for certain, and not of the index.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    """
+    others = []
+    for mark in cursor.marks:
+        page = orthanc.changes(max(0, mark.seq - 1), 1).entries
+        others += [one.seq for one in page if one.seq == mark.seq and mark_of(one) != mark]
+    if not others and is_apart(orthanc, cursor):
+        others = [cursor.seq + 1]
+    newest = [mark_of(one) for one in orthanc.newest_changes()]
+    return tuple(one for one in add_marks((), newest) if others and one.seq >= min(others))
 
 
 def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
