@@ -136,3 +136,27 @@ def test_a_newer_version_that_was_not_sent_is_lost_with_an_index(life):
     assert stored(life, mine) == sha256(OLD)
     assert life.states()[mine] == ("confirmed", None)
     assert lost(life) == 1
+
+
+@ONE
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_index_is_recognized_whose_first_and_last_instances_are_gone(life, renamed):
+    """The first are recycled, the last are in no backup, and its changes are cleared each night."""
+    (orthanc,) = life.orthancs
+    index = orthanc.index
+    files = [file_of(0, number // 10, number // 10, number, 0) for number in range(70)]
+    received = [life.receive(index, content) for content in files[:45]]
+    life.run(60)
+    index.clear_changes()
+    backup = index.copy()
+    life.fault(status=503)
+    received += [life.receive(index, content) for content in files[45:]]
+    life.run(60)
+    for mine in received[:25]:
+        backup.delete(mine)
+    if renamed:
+        orthanc.name = "renamed"
+    restart(life, backup)
+    life.run(60)
+    (known,) = life.ledger.indexes.all()
+    assert life.workers[-1].follower.source == known.source

@@ -75,6 +75,20 @@ def test_samples_are_the_files_of_the_first_and_the_last(ledger):
     assert len(found) == 40
 
 
+def test_samples_between_reach_far_back_and_are_few(ledger):
+    assert ledger.indexes.samples_between(ORTHANC) == {}
+    ledger.arrivals.record([arrival(str(n), attachment_uuid=f"u{n}") for n in range(100)])
+    assert set(ledger.indexes.samples_between(ORTHANC)) == {
+        "98",
+        "97",
+        "95",
+        "91",
+        "83",
+        "67",
+        "35",
+    }
+
+
 def test_the_times_of_which_an_index_may_have_nothing_any_more(ledger):
     for since, until in ((5.0, 8.0), (20.0, 30.0), (7.0, 10.0)):
         ledger.indexes.undo(ORTHANC, since, until)

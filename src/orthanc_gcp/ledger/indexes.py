@@ -191,6 +191,27 @@ class Indexes:
                     found[name] = (file, received)
         return found
 
+    def samples_between(self, source: str) -> dict[str, tuple[str, float]]:
+        """The same of some between the first and the last, at ever longer steps into the past."""
+        of = transfers.c
+        mine = (of.source == source) & (of.attachment_uuid != "")
+        with reading(self._engine) as connection:
+            # Each by itself: so the database finds it without reading all rows.
+            first, last = (
+                connection.scalar(sql.select(of.id).where(mine).order_by(order).limit(1)) or 0
+                for order in (of.id, of.id.desc())
+            )
+            each = [
+                sql.select(of.orthanc_id, of.attachment_uuid, of.received_at)
+                .where(mine, of.id <= last - (1 << step))
+                .order_by(of.id.desc())
+                .limit(1)
+                .subquery()
+                for step in range((last - first).bit_length())
+            ]
+            found = connection.execute(sql.union_all(*map(sql.select, each))) if each else ()
+            return {name: (file, received) for name, file, received in found}
+
     def has_rows(self, source: str, *, read: bool = False) -> bool:
         """Whether anything of an index was ever to be sent, or to be sent as a change said so."""
         with reading(self._engine) as connection:

@@ -10,7 +10,7 @@ before that moment, and not those that were read later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 
 from orthanc_gcp.errors import OrthancError
@@ -226,7 +226,9 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
             contradicted |= there is not None or page.last < mark.seq
     if not cursor.marks:
         contradicted = orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
-    same = _has_files_of(ledger, orthanc, cursor.source)
+    same = _has_files_of(orthanc, ledger.indexes.samples(cursor.source))
+    if same is None and found is None:  # it may be long ago that it had those of both ends
+        same = _has_files_of(orthanc, ledger.indexes.samples_between(cursor.source))
     if same is False and (found is not None or contradicted):
         return Match.NONE
     if found is not None and not contradicted:
@@ -301,12 +303,11 @@ def has_anything(orthanc: OrthancSource) -> bool:
     return bool(orthanc.newest_changes() or next(orthanc.instances(), []))
 
 
-def _has_files_of(ledger: Ledger, orthanc: OrthancSource, source: str) -> bool | None:
+def _has_files_of(orthanc: OrthancSource, samples: Mapping[str, tuple[str, float]]) -> bool | None:
     """Whether an Orthanc has files of an index, and no other ones in their place.
 
     None where nothing can be said: it has none of the instances, or received them later again.
     """
-    samples = ledger.indexes.samples(source)
     others = False
     for one in orthanc.describe(list(samples)):
         file, received = samples[one.orthanc_id]
