@@ -187,6 +187,20 @@ def test_ours_is_made_again_only_for_what_is_new(room):
     assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
 
 
+def test_ours_is_made_again_where_an_index_is_restored_from_before_it(room, clock):
+    """Nobody has taken it away: it was not there yet."""
+    room.receive("A", "B").read()
+    room.protect("A", 0)
+    source, now = room.follower.source, clock.now
+    room.ledger.indexes.undo(source, now - 5, now + 5)
+    clock.now += 10
+    room.scan()
+    assert (room.protected, room.guards["A"]) == ({"A": True, "B": True}, Guard.OWN)
+    room.protect("A", 0)
+    room.scan()
+    assert (room.protected["A"], room.guards["A"]) == (False, Guard.REMOVED)
+
+
 def test_orthanc_has_room_for_what_comes(room, caplog):
     room.receive(*"ABCDE").read().scan()
     assert sorted(room.protected.values()) == [False, True, True, True, True]

@@ -61,7 +61,7 @@ OVERLAP = 20
 """Of so many changes that were read before, the remembered ones are looked at with each page."""
 REFUSE_AFTER = 15.0
 """Seconds in which a worker learns whether another one follows an index, and reads what is new."""
-COPY_WAITS = 3600.0
+COPY_WAITS = 900.0
 """Seconds without the original, after which a copy that was refused beside it takes its place."""
 WANTED_FOR = 60.0
 """Seconds for which it counts that a worker has wanted to follow an index."""
@@ -444,8 +444,8 @@ class Follower:
                 self._ledger.indexes.note_copy(cursor.source, marks_apart(self._orthanc, cursor))
             raise OrthancError(
                 f"its index is a copy, or an earlier state, of {cursor.source}, which another "
-                "worker follows, or has within the last hour: nothing of it is sent (orthanc-gcp "
-                "indexes --separate makes it one of its own)"
+                "worker follows, or has within the last quarter of an hour: nothing of it is sent "
+                "(orthanc-gcp indexes --separate makes it one of its own)"
             )
 
     def _resume(self) -> Cursor:

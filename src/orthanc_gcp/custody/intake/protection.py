@@ -236,7 +236,7 @@ class Protection:
         """
         found: dict[str, Guard] = {}
         for some in portions(patients, PORTION):
-            guards = {one.orthanc_id: self._guard(one, anew=anew) for one in some}
+            guards = {one.orthanc_id: self._guard(source, one, anew=anew) for one in some}
             begun = [one for one in some if guards[one.orthanc_id] is Guard.WANTED]
             guards |= {one.orthanc_id: Guard.BEGUN for one in begun}
             left = self._without_room(source, begun)
@@ -257,7 +257,7 @@ class Protection:
             found |= guards
         return found
 
-    def _guard(self, patient: Patient, *, anew: bool) -> Guard:
+    def _guard(self, source: str, patient: Patient, *, anew: bool) -> Guard:
         """What becomes of a patient by what Orthanc says of it; wanted where it is to be tried."""
         guard = patient.guard
         try:
@@ -270,9 +270,15 @@ class Protection:
             return Guard.DELETED if guard in _WAS_PROTECTED else Guard.GONE
         if there:
             return Guard.OWN if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
-        if guard in (Guard.OWN, Guard.REMOVED) and not anew:
+        was_ours = guard in (Guard.OWN, Guard.REMOVED) and not anew
+        if was_ours and not self._was_undone(source, patient):
             return Guard.REMOVED
         return Guard.WANTED
+
+    def _was_undone(self, source: str, patient: Patient) -> bool:
+        """Whether the index was restored from a backup of before we have protected a patient."""
+        since = patient.since
+        return since is not None and self._ledger.indexes.was_undone(source, since)
 
     def _without_room(self, source: str, begun: Sequence[Patient]) -> set[str]:
         """Those that there is no room for, each asked for its size where that counts."""
