@@ -363,6 +363,36 @@ def slow(ledger, orthanc):
         front.shutdown()
 
 
+def test_a_newer_version_that_could_not_be_read_at_first_is_sent(ledger, tmp_path):
+    """It has come in the second of the one before: only its file is another one."""
+    options = {"OverwriteInstances": True, "MaximumStorageCacheSize": 0}
+    with Orthanc(tmp_path / "own", options, plugins=()) as orthanc:
+        source = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "nothing")
+        rules = Rules([RULE], source.attributes)
+        clock = FakeClock()
+        follower = Follower(ledger, source, rules, clock, lambda: None, 0.0)
+        read_all(follower)
+        content = bytearray(make_instance())
+        time.sleep(1.05 - time.time() % 1)
+        (sent,) = upload(orthanc, [bytes(content)])
+        read_all(follower)
+        before = ledger.arrivals.known(SOURCE, [sent])[sent].files
+        content[-2] ^= 1
+        upload(orthanc, [bytes(content)])
+        (described,) = source.describe([sent])
+        file = described.attachment_uuid
+        place = orthanc.folder / "storage" / file[:2] / file[2:4] / file
+        shutil.move(place, tmp_path / "hidden")
+        read_all(follower)
+        assert ledger.arrivals.unreadable(SOURCE) == [sent]
+        assert ledger.arrivals.known(SOURCE, [sent])[sent].files == before
+        shutil.move(tmp_path / "hidden", place)
+        clock.time += SWEEP_EVERY + 1
+        read_all(follower)
+        assert not ledger.arrivals.unreadable(SOURCE)
+        assert ledger.arrivals.known(SOURCE, [sent])[sent].files == {file}
+
+
 def test_an_instance_that_takes_orthanc_too_long_holds_up_nobody(ledger, orthanc, slow):
     follower, too_long, front = slow
     sent = upload(orthanc, [make_instance()])

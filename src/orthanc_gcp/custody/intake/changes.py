@@ -643,7 +643,8 @@ class Follower:
             return
         now = self._clock.now()
         self._retry_at = now + RETRY_SHARE * (now - began)
-        self._ledger.arrivals.record([arrival for one in found for arrival in one.arrivals])
+        arrivals = [arrival for one in found for arrival in one.arrivals]
+        self._ledger.arrivals.record(arrivals, other_versions=True)
         gone = [name for one in found for name in one.gone]
         if gone:
             self._report_gone(gone)
