@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
 from tests.support.emulator import STORE_PATH
-from tests.support.studies import Study, run, run_json
+from tests.support.studies import SECOND, Study, run, run_json
 
 
 @pytest.fixture
@@ -92,3 +93,51 @@ def test_a_receipt_says_which_store_has_what(site, former):
     for one in (gone, number):
         run(site, "destinations", "--close", str(one))
     assert "another store" not in run(site, "status")
+
+
+def changed(site, folder, change):
+    """The configuration of the site with another account, which its worker has not read."""
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    whole["StorageDirectory"] = str(site.orthanc.folder / "storage")
+    change(whole["GoogleCloudPlatform"]["Accounts"]["google"])
+    file = folder / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+@pytest.fixture
+def waiting(site):
+    """Instances that wait for the store that the running worker sends to; its number."""
+    Study(site).confirmed()
+    run(site, "pause", "google")
+    try:
+        time.sleep(1)  # the worker looks twice a second at what people have paused
+        study = Study(site).wait_for(*["waiting"] * 4)
+        named = (one for one in run_json(site, "destinations") if one["Configured"])
+        yield study, str(next(one["Destination"] for one in named if one["Account"] == "google"))
+    finally:
+        run(site, "resume", "google")
+    study.confirmed()
+
+
+@pytest.mark.parametrize("action", ["--close", "--hand-over"])
+def test_what_a_running_worker_sends_is_left_to_it(site, waiting, tmp_path, action):
+    """The configuration was changed, and the worker has not been started again."""
+    study, number = waiting
+    file = changed(site, tmp_path, lambda account: account.update(DicomStore="other"))
+    said = run(site, "destinations", action, number, config=file, code=2)
+    assert said.startswith(f"a worker that runs sends what is open of {number}, by the config")
+    assert study.states() == ["waiting"] * 4
+
+
+@pytest.mark.parametrize("action", [["--close"], ["--to", SECOND, "--hand-over"]])
+def test_an_account_with_a_mistake_may_be_what_it_was(site, waiting, tmp_path, action):
+    study, number = waiting
+    file = changed(site, tmp_path, lambda account: account.pop("Location"))
+    said = run(site, "destinations", *action, number, config=file, code=2)
+    assert f"whether the configuration names {number} is not known before this is corrected" in said
+    assert "Accounts.google.Location" in said
+    assert study.states() == ["waiting"] * 4
+    listed = run(site, "destinations", config=file)
+    assert "the configuration of the account has a mistake" in listed
+    assert "not in the configuration" not in listed.splitlines()[0]

@@ -14,7 +14,7 @@ from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.intake import changes
 from orthanc_gcp.errors import ConfigurationError
-from orthanc_gcp.ledger.workers import served
+from orthanc_gcp.ledger.workers import note_served, served
 from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker.assembly import assemble
@@ -114,12 +114,12 @@ def test_up_to_when_all_was_read_is_noted_in_the_folder(tmp_path, orthanc, monke
 
 
 @pytest.mark.parametrize("sends", [True, False])
-def test_a_worker_of_several_says_what_it_sends(tmp_path, orthanc, postgresql_ledger, sends):
-    """Those of other configurations do not have its accounts."""
-    ledger = postgresql_ledger
+def test_a_worker_says_what_it_sends(tmp_path, orthanc, ledger, sends):
+    """Other configurations do not have its accounts; of what it has sent before nothing is left."""
     orthanc.index.receive(file_of(0, 0, 0, 0, 0))
     address = ledger.engine.url.render_as_string(hide_password=False)
     settings = read(tmp_path, Database=address)
+    note_served(ledger.engine, "w", "another index", [7])
     worker = assemble(settings, OrthancRest(orthanc.url), "w", 5.5, sends=sends)
     thread = threading.Thread(target=worker.run)
     thread.start()

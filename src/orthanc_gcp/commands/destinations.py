@@ -14,6 +14,7 @@ from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_accou
 from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
+    from orthanc_gcp.configuration import Settings
     from orthanc_gcp.custody.reporting.destinations import DestinationStatus
     from orthanc_gcp.ledger.ledger import Ledger
 
@@ -48,31 +49,46 @@ def destinations(
         from orthanc_gcp.custody.intake import former_stores as module
 
         if hand_over is not None:
-            former = _former(ledger, hand_over)
+            former = _former(ledger, settings, hand_over)
             account = to or former.destination.account
             refuse_unknown_account(account, [one.name for one in settings.accounts])
             moved = module.hand_over(ledger, hand_over, account)
             done, words = {"To": account, "HandedOver": moved}, f"handed over to {account}"
             _say(ledger, hand_over, words, moved, done, as_json=as_json)
         elif close is not None:
-            _former(ledger, close)
+            _former(ledger, settings, close)
             closed = module.close(ledger, close)
             _say(ledger, close, "withdrawn", closed, {"Withdrawn": closed}, as_json=as_json)
         else:
-            _list(ledger, as_json=as_json)
+            _list(ledger, settings, as_json=as_json)
 
 
-def _former(ledger: Ledger, number: int) -> DestinationStatus:
-    """End the command when there is no such destination, or the configuration names it."""
+def _former(ledger: Ledger, settings: Settings, number: int) -> DestinationStatus:
+    """End the command when there is no such destination, or when it may be one that is sent to.
+
+    The configuration names it, or would if it had no mistake; or a worker runs that was started
+    with another one, such as this one before it was changed.
+    """
     from orthanc_gcp.custody.reporting.destinations import destinations as all_of
+    from orthanc_gcp.ledger.workers import served
 
     known = {one.destination.id: one for one in all_of(ledger)}
     if number not in known:
         numbers = ", ".join(map(str, known))
         fail(f"there is no destination {number}: expected one of {numbers or 'none'}")
+    account = known[number].destination.account
     if known[number].configured:
-        account = known[number].destination.account
         fail(f"the configuration names {number} as account {account}: what is open is sent there")
+    if account in settings.rejections:
+        fail(
+            f"whether the configuration names {number} is not known before this is corrected: "
+            f"{settings.rejections[account]}"
+        )
+    if number in {one for one, _ in served(ledger.engine)}:
+        fail(
+            f"a worker that runs sends what is open of {number}, by the configuration that it was "
+            "started with: stop it first, or start it again with the one that is meant"
+        )
     return known[number]
 
 
@@ -91,7 +107,7 @@ def _say(
         say(f"{words}: {count(moved, 'instance')}{rest}")
 
 
-def _list(ledger: Ledger, *, as_json: bool) -> None:
+def _list(ledger: Ledger, settings: Settings, *, as_json: bool) -> None:
     from orthanc_gcp.clock import age
     from orthanc_gcp.custody.reporting.destinations import destinations as all_of
     from orthanc_gcp.custody.reporting.timestamps import utc
@@ -104,7 +120,10 @@ def _list(ledger: Ledger, *, as_json: bool) -> None:
         place = one.destination
         line = f"{place.id}: account {place.account}, {place.name or 'a store that is not known'}"
         line += f", since {utc(place.since)}"
-        line += "" if one.configured else ", not in the configuration"
+        if place.account in settings.rejections:
+            line += ", the configuration of the account has a mistake"
+        elif not one.configured:
+            line += ", not in the configuration"
         line += f", open: {count(one.open_instances, 'instance')}"
         if one.oldest_open_seconds is not None:
             line += f", the oldest since {age(one.oldest_open_seconds)}"

@@ -221,18 +221,16 @@ def note_served(engine: sql.Engine, name: str, source: str, destinations: Iterab
 
 
 def served(engine: sql.Engine) -> set[tuple[int, str]]:
-    """What the workers that run on a database for several send: destinations, each with an index.
+    """What the workers that run on a database send: destinations, each with an index.
 
-    Their configurations may have different accounts. On SQLite there is one, whose configuration is
-    asked instead.
+    Their configurations may have different accounts than the one that a command is given: a file
+    that was changed is read when Orthanc is started again.
 
     Raises
     ------
     SQLAlchemyError
         The database is away.
     """
-    if engine.dialect.name == "sqlite":
-        return set()
     noted, alive = KeyValues(engine).starting_with(_SERVES), alive_workers(engine)
     return {
         (number, one["index"])
@@ -243,17 +241,27 @@ def served(engine: sql.Engine) -> set[tuple[int, str]]:
 
 
 def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:
-    """Write down what a worker is called; it works as well where that cannot be written."""
+    """Write down what a worker is called; it works as well where that cannot be written.
+
+    What stands there of workers before it does not hold any more for one that is alone.
+    """
     values = KeyValues(engine)
     with suppress(sql.exc.SQLAlchemyError):
-        for other in values.starting_with(_NAMED) if alone else ():
-            values.delete(other)
+        for kind in (_NAMED, _SERVES) if alone else ():
+            for other in values.starting_with(kind):
+                values.delete(other)
         values.set(f"{_NAMED}{name}", True)
 
 
 def _strike_out(engine: sql.Engine, name: str) -> None:
     with suppress(sql.exc.SQLAlchemyError):
         KeyValues(engine).delete(f"{_NAMED}{name}")
+
+
+def _serve_nothing(engine: sql.Engine, name: str) -> None:
+    """A worker begins: what one of its name has sent before, it may not send by now."""
+    with suppress(sql.exc.SQLAlchemyError):
+        KeyValues(engine).delete(f"{_SERVES}{name}")
 
 
 def _soon(lock: Callable[[], bool]) -> bool:
@@ -441,6 +449,7 @@ class _Several:
                 "own name",
                 reason=LedgerReason.IN_USE,
             )
+        _serve_nothing(self._engine, self._name)
 
     def refresh(self, source: str, *, may_join: bool = True) -> list[str]:
         now = self._clock.now()
