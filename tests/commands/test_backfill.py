@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from orthanc_gcp.commands import backfill as module
+from orthanc_gcp.commands.live import progress
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
@@ -79,6 +80,15 @@ def test_how_far_it_is_and_what_a_person_has_it_do(studies, config):
     assert studies.run != first
 
 
+def test_while_no_worker_runs_that_is_said(studies, config, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    monkeypatch.setattr(progress, "EVERY", 0.1)
+    invoke("backfill", config, "--restart")
+    threading.Timer(0.6, end, [studies]).start()
+    said = invoke("backfill", config, "--wait").stderr
+    assert "studies written down, 0 instances confirmed, and no worker runs" in said
+
+
 def test_it_is_followed_to_its_end(studies, config, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
     invoke("backfill", config, "--restart")
@@ -103,12 +113,30 @@ def test_what_has_ended_and_is_not_confirmed(studies, config, tmp_path):
     assert "1 in quarantine" in invoke("backfill", config, "--wait", code=1).stdout
 
 
+def test_one_that_has_not_begun_is_not_done(studies, config):
+    """A worker begins it only some time after Orthanc was started."""
+    assert invoke("backfill", config, "--wait", code=1).stdout == "no backfill has begun\n"
+    assert told(config, "--wait", code=1) is None
+
+
+def test_what_orthanc_cannot_read_is_not_done(studies, config, tmp_path):
+    invoke("backfill", config, "--restart")
+    end(studies)
+    assert told(config, "--wait")["Unreadable"] == 0
+    engine = database.connect(database.url_of("", tmp_path))
+    Ledger(engine).arrivals.change_unreadable(studies.source, ["a", "b"])
+    engine.dispose()
+    assert "2 that Orthanc cannot read" in invoke("backfill", config, "--wait", code=1).stdout
+    assert told(config, "--wait", code=1)["Unreadable"] == 2
+
+
 def test_broken_off(studies, config, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
     invoke("backfill", config, "--restart")
     threading.Timer(0.4, signal.raise_signal, [signal.SIGINT]).start()
     said = invoke("backfill", config, "--wait", code=130).stderr
     assert said.startswith("broken off: backfill: listing, 0 of 0 studies written down")
+    assert "; no worker goes on" in said
 
 
 def test_one_thing_at_a_time(studies, config):

@@ -76,6 +76,8 @@ def backfill(
     settings = settings_of([config])
     rest = orthanc_of(settings, orthanc, "backfill")
     with open_ledger(settings) as ledger:
+        from orthanc_gcp.ledger.workers import any_alive
+
         studies = _studies(ledger, settings, rest)
         for wanted, action in (
             (pause, studies.pause),
@@ -87,12 +89,12 @@ def backfill(
         read = _reader(ledger, studies, settings)
         found = read()
         if wait and found is not None:
-            found = _wait(read, found, quiet=as_json)
+            found = _wait(read, found, partial(any_alive, ledger.engine), quiet=as_json)
     if as_json:
         say(json.dumps(found and found.as_json(), indent=2))
     else:
         say("no backfill has begun" if found is None else "\n".join(_lines(found)))
-    raise click.exceptions.Exit(INCOMPLETE if wait and found and _lacks(found) else 0)
+    raise click.exceptions.Exit(INCOMPLETE if wait and _lacks(found) else 0)
 
 
 def _studies(ledger: Ledger, settings: Settings, rest: OrthancRest) -> BackfillStudies:
@@ -120,12 +122,14 @@ def _reader(ledger: Ledger, studies: BackfillStudies, settings: Settings) -> Rea
     return lambda: progress(ledger, studies, options, clock.utc().astimezone())
 
 
-def _wait(read: Read, found: BackfillProgress, *, quiet: bool) -> BackfillProgress:
+def _wait(
+    read: Read, found: BackfillProgress, runs: Callable[[], bool], *, quiet: bool
+) -> BackfillProgress:
     """The same, once it has ended; ends the command on Ctrl-C, and says how far it came."""
     line = ProgressLine(quiet=quiet)
     try:
         while found.ended_at is None:
-            line.show(partial(_line, found))
+            line.show(partial(_line_of, found, runs))
             began = time.monotonic()
             now = read()
             time.sleep(max(EVERY, SHARE * (time.monotonic() - began)))
@@ -133,20 +137,26 @@ def _wait(read: Read, found: BackfillProgress, *, quiet: bool) -> BackfillProgre
                 break
             found = now
     except KeyboardInterrupt:
-        line.line(f"broken off: {_line(found)}; the worker goes on")
+        line.line(f"broken off: {_line(found)}; {'the' if runs() else 'no'} worker goes on")
         raise click.exceptions.Exit(BROKEN_OFF) from None
     line.clear()
     return found
 
 
-def _lacks(found: BackfillProgress) -> bool:
-    """Whether not all of it is in the store."""
-    counts = found.counts
-    return found.ended_at is None or bool(counts.in_need.instances or counts.lost.instances)
+def _lacks(found: BackfillProgress | None) -> bool:
+    """Whether it is not known that all of it is in the store; nothing is before it has begun."""
+    if found is None or found.ended_at is None:
+        return True
+    left = found.counts.in_need.instances, found.counts.lost.instances, found.unreadable
+    return any(left)
 
 
 def _line(found: BackfillProgress) -> str:
     return ", ".join([_stage(found), *_figures(found)])
+
+
+def _line_of(found: BackfillProgress, runs: Callable[[], bool]) -> str:
+    return _line(found) if runs() else f"{_line(found)}, and no worker runs"
 
 
 def _lines(found: BackfillProgress) -> Iterator[str]:
@@ -177,6 +187,8 @@ def _figures(found: BackfillProgress) -> Iterator[str]:
     ):
         if amount.instances:
             yield f"{amount.instances:,} {words}"
+    if found.unreadable:
+        yield f"{found.unreadable:,} that Orthanc cannot read"
     if found.instances_per_second:
         rate = decimal(int(found.bytes_per_second))
         yield f"{found.instances_per_second:,.1f} instances/s, {rate}/s"

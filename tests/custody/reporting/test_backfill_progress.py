@@ -88,6 +88,7 @@ def test_it_has_ended(ledger, studies, read, clock):
         "Paused": False,
         "Open": True,
         "Studies": {"Done": 1, "Total": 1},
+        "Unreadable": 0,
         "Waiting": nothing,
         "Sending": nothing,
         "Acknowledged": nothing,

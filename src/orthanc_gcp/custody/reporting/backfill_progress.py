@@ -30,6 +30,8 @@ class BackfillProgress:
         Whether it is in its hours.
     studies_done, studies
         Those that were written down, and all.
+    unreadable
+        Instances of which the rules ask for what Orthanc cannot read: they are not written down.
     counts
         Of all that backfills have written down.
     bytes_per_second, instances_per_second
@@ -43,6 +45,7 @@ class BackfillProgress:
     open: bool
     studies_done: int
     studies: int
+    unreadable: int
     counts: TransferCounts
     bytes_per_second: float
     instances_per_second: float
@@ -57,6 +60,7 @@ class BackfillProgress:
             "Paused": self.paused,
             "Open": self.open,
             "Studies": {"Done": self.studies_done, "Total": self.studies},
+            "Unreadable": self.unreadable,
             **self.counts.as_json(),
             "BytesPerSecond": round(self.bytes_per_second, 1),
             "InstancesPerSecond": round(self.instances_per_second, 3),
@@ -97,6 +101,7 @@ def progress(
         open=timetable.is_open(now),
         studies_done=done,
         studies=done + left,
+        unreadable=len(ledger.arrivals.unreadable(studies.source)),
         counts=counts,
         bytes_per_second=recent.bytes / window,
         instances_per_second=rate,
