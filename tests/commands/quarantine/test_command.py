@@ -84,6 +84,7 @@ def test_retry_from_here(filled, config):
     assert json.loads(quarantine(config, "--retry", "--json").output) == {
         "Queued": 2,
         "Worker": False,
+        "Left": 0,
     }
 
 

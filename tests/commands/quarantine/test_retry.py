@@ -49,3 +49,23 @@ def test_what_was_dismissed_comes_back_by_retry(site):
     delete(site, study, row.sop_instance_uid)
     run(site, "retry", "--instance", row.sop_instance_uid, "--wait")
     assert study.states() == ["confirmed"] * 3
+
+
+def test_what_no_retry_sends_is_told(site, tmp_path):
+    """It is for a store that the account was; a retry would not send it there."""
+    study = conflicting(site)
+    whole = json.loads(site.orthanc.configuration_file.read_text())
+    whole["StorageDirectory"] = str(site.orthanc.folder / "storage")
+    whole["GoogleCloudPlatform"]["Accounts"]["google"]["DicomStore"] = "other"
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps(whole))
+    said = run(site, "retry", "--study", study.uid, config=file).splitlines()
+    assert said[0] == "queued again: 0 instances"
+    assert said[1].startswith("left: 1 instance, for a store that the account is not by now")
+    waited = ("--study", study.uid, "--wait", "--json")
+    told = json.loads(run(site, "retry", *waited, config=file, code=1))
+    assert (told["Queued"], told["Left"], told["Instances"]) == (0, 1, 0)
+    run(site, "retry", "--account", SECOND, "--wait", config=file)
+    (row,) = [row for row in study.rows() if row.state == "quarantined"]
+    delete(site, study, row.sop_instance_uid)
+    assert "left" not in run(site, "retry", "--study", study.uid, "--wait")

@@ -6,7 +6,7 @@ import pytest
 
 from orthanc_gcp.custody.reporting.destinations import destinations, former_destinations
 from orthanc_gcp.custody.reporting.instances import instances
-from orthanc_gcp.custody.reporting.operations import retry
+from orthanc_gcp.custody.reporting.operations import not_retried, retry
 from orthanc_gcp.custody.reporting.overview import Overview, delays
 from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.custody.reporting.studies import studies
@@ -80,6 +80,8 @@ def test_quarantine_of_a_former_store_is_not_opened_by_a_retry(stores):
     assert len(retry(second, "a")) == 2
     assert len(retry(second)) == 0
     assert len(retry(second, "a", study="1")) == 0
+    assert not_retried(second, Selection("a", study_instance_uid="1")) == 2
+    assert not_retried(second, Selection("b")) == not_retried(first, Selection("a")) == 0
     assert len(retry(first, "a", study="1")) == 2
 
 

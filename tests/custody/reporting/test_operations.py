@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orthanc_gcp.custody.reporting.instances import instances
-from orthanc_gcp.custody.reporting.operations import pause, paused_accounts, resume, retry
+from orthanc_gcp.custody.reporting.operations import (
+    not_retried,
+    pause,
+    paused_accounts,
+    resume,
+    retry,
+)
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.ledger.schema import UNSURE, State
 from orthanc_gcp.ledger.selection import Selection
@@ -93,7 +99,10 @@ def test_retry_leaves_what_no_request_can_name(ledger):
     arrive(ledger, study="1")
     settle(ledger, state=State.QUARANTINED, reason="conflict")
     assert len(retry(ledger, study="..")) == 0
+    assert not_retried(ledger, Selection("a", study_instance_uid="..")) == 1
     assert len(retry(ledger)) == 1
+    assert not_retried(ledger, Selection()) == 1
+    assert not_retried(ledger, Selection(), dismissed=True) == 0
     assert len(events_of(ledger, "retried")) == 1
 
 

@@ -10,7 +10,7 @@ import click
 
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import waits_for
-from orthanc_gcp.commands.live.following import exit_code, follow, words_of_end
+from orthanc_gcp.commands.live.following import UNCONFIRMED, exit_code, follow, words_of_end
 from orthanc_gcp.commands.printing import say
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["say_queued", "wait_option"]
 
+_WHY_LEFT = (
+    "for a store that the account is not by now (orthanc-gcp destinations), or with a UID that no "
+    "request can name"
+)
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -34,6 +38,7 @@ def say_queued(
     rows: Sequence[int],
     *,
     queued: int | None = None,
+    left: int | None = None,
     wait: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +52,8 @@ def say_queued(
         Of the ledger; these are followed.
     queued
         How many of these were not queued before; None for all.
+    left
+        How many were chosen and cannot be queued; None where there are none of these.
     """
     from orthanc_gcp.ledger.workers import any_alive
 
@@ -55,12 +62,15 @@ def say_queued(
     later = "" if runs or not new else ", they are sent as soon as a worker runs"
     if not as_json:
         say(f"{words}: {count(new, 'instance')}{later}")
+        if left:
+            say(f"left: {count(left, 'instance')}, {_WHY_LEFT}")
     document: dict[str, Any] = {"Queued": new, "Worker": runs}
+    document |= {} if left is None else {"Left": left}
     code = 0
     if wait:
         followed = follow(ledger, rows, waits_for(ledger, settings), quiet=as_json)
         document |= followed.as_json()
-        code = exit_code(followed)
+        code = UNCONFIRMED if left else exit_code(followed)
         if not as_json:
             say("\n".join(words_of_end(followed)))
     if as_json:

@@ -36,7 +36,7 @@ def retry(
 ) -> None:
     """Queue again what is in quarantine, all of it or what is chosen.
 
-    With --wait, the exit code is 0 only when all of it is confirmed; else it is 1.
+    With --wait, the exit code is 0 only when all of it is confirmed, and nothing is left; else 1.
     """
     choice = Choice(account, study, instance, reason)
     settings = settings_of([config])
@@ -74,4 +74,5 @@ def retry_chosen(
         reason=chosen.reason,
         dismissed=dismissed,
     )
-    say_queued(ledger, settings, "queued again", rows, wait=wait, as_json=as_json)
+    left = operations.not_retried(ledger, chosen, dismissed=dismissed)
+    say_queued(ledger, settings, "queued again", rows, left=left, wait=wait, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sql
 
@@ -14,7 +15,7 @@ from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
-__all__ = ["pause", "paused_accounts", "resume", "retried_states", "retry"]
+__all__ = ["not_retried", "pause", "paused_accounts", "resume", "retried_states", "retry"]
 
 _NEVER_STORED = (
     TransferReason.CONFLICT,
@@ -25,6 +26,7 @@ _NEVER_STORED = (
 )
 """Reasons that say that the store did not take it; elsewhere a digest means that it has."""
 
+_IS_HOPELESS = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
 _BY_NAME = (State.WITHDRAWN, State.LOST, State.DISMISSED)
 """The states of what is sent again only when it is named."""
 
@@ -108,14 +110,11 @@ def retry(
         The ledger is away: nothing has changed.
     """
     chosen = Selection(sop_instance_uid=instance, study_instance_uid=study, reason=reason)
-    current = {name: one.id for name, one in ledger.destinations.current().items()}
-    ids = [one for name, one in current.items() if account in (None, name)]
     states = retried_states(named=bool(instance or study), dismissed=dismissed)
-    hopeless = sql.func.coalesce(transfers.c.reason, "") == StoreReason.UID
     where = (
-        transfers.c.destination_id.in_(ids),
+        transfers.c.destination_id.in_(_current(ledger, account)),
         transfers.c.state.in_(states),
-        ~hopeless,
+        ~_IS_HOPELESS,
         *chosen.conditions,
     )
     with ledger.writing() as connection:
@@ -125,6 +124,30 @@ def retry(
             add_for(connection, ledger.now(), some, "retried", transfers.c.reason)
             _queue_again(connection, some, ledger.now())
     return rows
+
+
+def not_retried(ledger: Ledger, chosen: Selection, *, dismissed: bool = False) -> int:
+    """How many instances of a choice :func:`retry` leaves in quarantine, or dismissed.
+
+    They are for a store that their account is not by now, or have a UID that no request can name.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    is_former = transfers.c.destination_id.not_in(_current(ledger, chosen.account))
+    state = State.DISMISSED if dismissed else State.QUARANTINED
+    where = replace(chosen, state=state).conditions
+    query = sql.select(sql.func.count()).select_from(transfers).where(*where)
+    with ledger.reading() as connection:
+        return connection.scalar(query.where(is_former | _IS_HOPELESS)) or 0
+
+
+def _current(ledger: Ledger, account: str | None) -> list[int]:
+    """What an account is by now, or all of them."""
+    current = ledger.destinations.current().items()
+    return [one.id for name, one in current if account in (None, name)]
 
 
 def _queue_again(connection: sql.Connection, rows: Sequence[int], now: float) -> None:
