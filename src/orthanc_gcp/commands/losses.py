@@ -1,4 +1,4 @@
-"""``orthanc-gcp losses``: what Orthanc has recycled before it was sent, and who knows of it."""
+"""``orthanc-gcp losses``: what is not in Orthanc any more, unsent, and who knows of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LOST = 1
 def losses(
     config: Path, listed: str | None, by: str | None, everything: bool, as_json: bool
 ) -> None:
-    """List what Orthanc has recycled before it was sent, or before it could be read.
+    """List what Orthanc does not have any more, and was not sent, or could not be read.
 
     The exit code is 1 when there is something that nobody has acknowledged yet.
     """

@@ -1,4 +1,4 @@
-"""What Orthanc has recycled before it was sent, and what a person has acknowledged of it.
+"""What is not in Orthanc any more, unsent, and what a person has acknowledged of it.
 
 A person acknowledges what was listed, and nothing else. The list ends at the newest event by which
 an instance was lost, and at the newest row of lost changes; both numbers and a digest of all that
