@@ -178,7 +178,16 @@ def assemble(
         follower.is_index,
         may_be_recycled=protection.may_be_recycled,
     )
-    backfill = Backfill(ledger, source, rules, settings.backfill, clock, must_stop, work.set)
+    backfill = Backfill(
+        ledger,
+        source,
+        rules,
+        settings.backfill,
+        clock,
+        must_stop,
+        work.set,
+        follower.is_index,
+    )
     permissions = Permissions(ledger, backfill, followed, clock)
     threads = TransferThreads(
         sender,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,14 @@ class Desk:
         self.follower.step()
         self.backlog = BackfillStudies(self.ledger, self.follower.source, accounts)
         self.backfill = Backfill(
-            self.ledger, archive, rules, options, self.clock, lambda: False, lambda: None
+            self.ledger,
+            archive,
+            rules,
+            options,
+            self.clock,
+            lambda: False,
+            lambda: None,
+            self.follower.is_index,
         )
 
     def fill(self) -> None:
@@ -191,6 +199,30 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
     assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_is_absent_for_a_while_is_not_left_out(orthanc, desk, tmp_path, listed):
+    """Orthanc is back without its volume, and whoever follows it has not looked yet."""
+    sent = upload(orthanc, make_study(instances=2))
+    one = desk()
+    while listed and one.backlog.left() == 0:
+        one.step()
+    orthanc.kill()
+    with pytest.raises(OrthancError):
+        one.follower.step()
+    storage, aside = orthanc.folder / "storage", tmp_path / "aside"
+    storage.rename(aside)
+    orthanc.start()
+    for _ in range(5):
+        one.step()
+    orthanc.kill()
+    shutil.rmtree(storage)
+    aside.rename(storage)
+    orthanc.start()
+    one.follower.step()
+    one.fill()
+    assert {row.orthanc_id for row in one.rows()} == set(sent)
+
+
 def test_an_old_instance_that_cannot_be_read_holds_up_no_other(orthanc, desk):
     """A rule asks for what is only in its file, and that is not there."""
     sent = upload(orthanc, make_study(instances=4))
@@ -237,6 +269,7 @@ def test_it_reads_only_in_its_hours_and_while_it_is_not_paused(orthanc, desk):
     one.backlog.resume()
     one.clock.time += timedelta(seconds=1)
     assert one.is_open()
+    one.follower.step()  # it sees which index Orthanc has
     one.fill()
     assert len(one.rows()) == 2
     told = one.progress()
@@ -249,6 +282,7 @@ def test_the_end_is_estimated_from_what_was_done(orthanc, desk):
     one = desk(BackfillOptions(max_queued_instances=2))
     began = one.ledger.now()
     one.clock.time = datetime.fromtimestamp(began, UTC)
+    one.follower.step()  # it sees which index Orthanc has
     one.fill()
     one.send(2)
     one.clock.time += timedelta(seconds=10)

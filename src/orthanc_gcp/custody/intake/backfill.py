@@ -74,6 +74,9 @@ class Backfill:
         Whether the worker stops.
     on_arrival
         Called when instances were written down.
+    is_index
+        Whether Orthanc has, as was seen just now, the index that the ledger calls so: what another
+        one in its place does not have was not deleted.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class Backfill:
         clock: Clock,
         stopping: Callable[[], bool],
         on_arrival: Callable[[], None],
+        is_index: Callable[[str], bool] = lambda _source: True,
     ) -> None:
+        self._is_index = is_index
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._guard = LoopGuard(ledger, orthanc)
         self._options, self._timetable = options, Timetable(options.schedule if options else ())
@@ -125,6 +130,8 @@ class Backfill:
         """
         if self._options is None or not source or not self.is_open(source):
             return False
+        if not self._is_index(source):
+            return False
         studies = BackfillStudies(self._ledger, source, self._rules.accounts)
         run = studies.run
         if run is not None and not run.destinations and studies.destinations:
@@ -148,6 +155,8 @@ class Backfill:
             if self._stopping():
                 return False
             studies.add(page)
+        if not self._is_index(studies.source):
+            return False
         studies.listed(run)
         _log.warning("the backfill has begun: %d studies are there", studies.left())
         return True
@@ -158,6 +167,9 @@ class Backfill:
         found = self._looked_up
         if found is None or not found.studies or found.run.number != run.number:
             found = self._looked_up = self._look_up(studies, run)
+            if not self._is_index(studies.source):
+                self._looked_up = None
+                return False
         if not found.studies:
             return self._end(studies, run)
         # Of what was looked up, the follower has then written down all that is new.
@@ -202,6 +214,8 @@ class Backfill:
 
     def _arrivals(self, source: str, instances: list[str]) -> list[NewTransfer]:
         found, unreadable = self._orthanc.describe_each(instances)
+        if not self._is_index(source):
+            raise OrthancError("which index Orthanc has is not known just now")
         described = {one.orthanc_id: one for one in found}
         arrivals: list[NewTransfer] = []
         for instance in instances:
