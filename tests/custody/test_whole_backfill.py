@@ -256,3 +256,22 @@ def test_the_command_says_what_is_wrong(tmp_path):
         done = command(site)
         assert done.returncode == 2
         assert "does not answer" in done.stderr
+
+
+def test_what_arrives_is_confirmed_ahead_of_a_backfill(tmp_path):
+    """Though the cap on requests leaves much of it to be read back."""
+    studies = [make_study(instances=1) for _ in range(60)]
+    account = {"MaxRequestsPerMinute": 120}
+    with site_with(tmp_path, studies, account=account) as (site, _):
+        site.start_worker()
+        site.wait_for_following()
+        wait_until(lambda: len(in_state(site, State.ACKNOWLEDGED)) >= 20, 60)
+        before = len(in_state(site, State.CONFIRMED))
+        (content,) = make_study(instances=1)
+        name = site.upload(content)
+        wait_until(lambda: name in in_state(site, State.CONFIRMED), 60)
+        assert len(in_state(site, State.CONFIRMED)) - before < 15
+
+
+def in_state(site: Site, state: State) -> set[str]:
+    return {row.orthanc_id for row in site.rows() if row.state == state}

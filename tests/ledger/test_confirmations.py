@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sql
+
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State
@@ -62,6 +64,41 @@ def test_what_is_due_for_longest_comes_first(ledger, clock):
     assert ledger.confirmations.due(A, limit=1) == [series[1]]
     (row,) = ledger.confirmations.acknowledged(A, series[3])
     assert (row.reason, row.attempts) == ("r", 1)
+
+
+def test_what_is_due_of_backfills_is_asked_for_apart(ledger, clock):
+    """However much of it has waited for longer."""
+    for number in range(20):
+        kind = Priority.BACKFILL if number % 10 else Priority(number // 10)
+        more = {"priority": kind, "series_instance_uid": f"s{number}"}
+        ledger.arrivals.record([arrival(f"{number}", **more)])
+    for number in range(3):
+        claim(ledger, f"{number}")
+        rows = claimed_rows(ledger, f"{number}")
+        settle_batch(ledger, State.ACKNOWLEDGED, f"{number}", sha256="d")
+        for row in rows:
+            due = clock.now + 9 - row.priority
+            ledger.confirmations.postpone([row.id], due, reason="r")
+    clock.now += 20
+    assert ledger.confirmations.due(A, 2) == [Series("study", "s10"), Series("study", "s0")]
+    assert ledger.confirmations.due(A, but=[Series("study", "s10")]) == [Series("study", "s0")]
+    assert len(ledger.confirmations.due(A, backfilled=True)) == 18
+
+
+def test_what_is_urgent_is_not_looked_for_among_all_of_a_backfill(sqlite_ledger):
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    sql.event.listen(sqlite_ledger.engine, "before_cursor_execute", note)
+    sqlite_ledger.confirmations.due(A)
+    sql.event.remove(sqlite_ledger.engine, "before_cursor_execute", note)
+    with sqlite_ledger.reading() as connection:
+        statement, parameters = asked[-1]
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "gcp_transfers_queue" in str(plan)
+    assert "gcp_transfers_acknowledged" not in str(plan)
 
 
 def test_what_was_not_read_back_after_all_is_due(ledger, clock):

@@ -9,6 +9,7 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -21,12 +22,13 @@ from orthanc_gcp.ledger.rows import (
     Outcome,
     Series,
     Transfer,
+    each_of,
     in_state,
     portions,
     transfer_of,
     values_of,
 )
-from orthanc_gcp.ledger.schema import UNSURE, State, transfers
+from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
 from orthanc_gcp.ledger.versions import doubts
 from orthanc_gcp.reasons import TransferReason
@@ -129,16 +131,42 @@ _CONFIRM = (
         stored_sha256=sql.null(),
     )
 )
-_DUE = (
-    sql.select(transfers.c.study_instance_uid, transfers.c.series_instance_uid)
-    .where(
-        in_state(sql.bindparam("destination_id", type_=sql.BigInteger), State.ACKNOWLEDGED),
-        _IS_DUE,
-        transfers.c.series_instance_uid.not_in(sql.bindparam("but", expanding=True)),
+
+
+def _literals(*priorities: Priority) -> list[sql.BindParameter[int]]:
+    return [sql.literal(int(one), literal_execute=True) for one in priorities]
+
+
+def _due(*of_some: sql.ColumnElement[bool]) -> sql.Select[Any]:
+    """What is due of some rows: that of the longest standing first.
+
+    So nothing that is asked for again and again is in the way.
+    """
+    return (
+        sql.select(transfers.c.study_instance_uid, transfers.c.series_instance_uid)
+        .where(
+            *of_some,
+            _IS_DUE,
+            transfers.c.series_instance_uid.not_in(sql.bindparam("but", expanding=True)),
+        )
+        .order_by(transfers.c.next_attempt_at, transfers.c.id)
+        .limit(sql.bindparam("most", type_=sql.Integer))
     )
-    # Those that are due for longest: nothing that is asked for again and again is in the way.
-    .order_by(transfers.c.next_attempt_at, transfers.c.id)
-    .limit(sql.bindparam("most", type_=sql.Integer))
+
+
+_DESTINATION = sql.bindparam("destination_id", type_=sql.BigInteger)
+_OF_DESTINATION = transfers.c.destination_id == _DESTINATION
+_URGENT = _due(
+    _OF_DESTINATION,
+    # By the index of the queue: a backfill may have sent a million that wait to be read back. That
+    # the state is an expression keeps SQLite from the partial index of all that is acknowledged.
+    transfers.c.source.in_(sql.select(each_of(transfers.c.source, _OF_DESTINATION).c.value)),
+    transfers.c.state == sql.func.lower(State.ACKNOWLEDGED.value),
+    transfers.c.priority.in_(_literals(Priority.LIVE, Priority.DEMANDED)),
+)
+_BACKFILLED = _due(
+    in_state(_DESTINATION, State.ACKNOWLEDGED),
+    transfers.c.priority.in_(_literals(Priority.BACKFILL)),
 )
 _UNLIMITED = 1 << 62
 MOST_DUE_ROWS = 5000
@@ -355,13 +383,22 @@ class Confirmations:
                 again += len(rows)
         return again
 
-    def due(self, account: str, limit: int = 200, but: Collection[Series] = ()) -> list[Series]:
+    def due(
+        self,
+        account: str,
+        limit: int = 200,
+        but: Collection[Series] = (),
+        *,
+        backfilled: bool = False,
+    ) -> list[Series]:
         """Series with acknowledged instances whose search is due, or was lost with its worker.
 
         Parameters
         ----------
         but
             Those that are being read back: however many instances they have, they hide no other.
+        backfilled
+            Those that a backfill has sent, in place of all others.
         """
         now = self._now()
         wanted = {
@@ -371,8 +408,9 @@ class Confirmations:
             "most": MOST_DUE_ROWS,
             "but": [one.series_instance_uid for one in but],
         }
+        query = _BACKFILLED if backfilled else _URGENT
         with reading(self._engine) as connection:
-            found = dict.fromkeys(Series(*row) for row in connection.execute(_DUE, wanted))
+            found = dict.fromkeys(Series(*row) for row in connection.execute(query, wanted))
         return list(found)[:limit]
 
 

@@ -28,6 +28,7 @@ from orthanc_gcp.ledger.rows import (
     Amount,
     Outcome,
     Transfer,
+    each_of,
     in_state,
     portions,
     transfer_of,
@@ -50,24 +51,11 @@ _CLAIMED = transfers.c.state == sql.literal(State.SENDING.value, literal_execute
 
 # Made once: SQLAlchemy takes longer to make a statement than SQLite to answer it.
 _DESTINATION = sql.bindparam("destination", type_=sql.BigInteger)
-
-
-def _each_of(column: sql.Column[str], where: sql.ColumnElement[bool]) -> sql.CTE:
-    """Each value of a column once, and no value at last.
-
-    The index is asked for one after the other, not for rows.
-    """
-    first = sql.select(sql.func.min(column).label("value")).where(where)
-    found = first.cte("found", recursive=True)
-    following = first.where(column > found.c.value).scalar_subquery()
-    return found.union_all(sql.select(following).where(found.c.value.is_not(None)))
-
-
 _BATCHES = sql.select(
-    sql.func.count(_each_of(transfers.c.batch, in_state(_DESTINATION, State.SENDING)).c.value)
+    sql.func.count(each_of(transfers.c.batch, in_state(_DESTINATION, State.SENDING)).c.value)
 )
 _SOURCES = sql.select(
-    _each_of(transfers.c.source, transfers.c.destination_id == _DESTINATION).c.value
+    each_of(transfers.c.source, transfers.c.destination_id == _DESTINATION).c.value
 )
 _SENDING_OF = (
     sql.select(transfers.c.source, sql.func.count(transfers.c.batch.distinct()))

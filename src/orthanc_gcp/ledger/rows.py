@@ -21,6 +21,7 @@ __all__ = [
     "Outcome",
     "Series",
     "Transfer",
+    "each_of",
     "in_state",
     "portions",
     "transfer_of",
@@ -229,6 +230,17 @@ def in_state(
     return (transfers.c.destination_id == destination) & (
         transfers.c.state == sql.literal(state.value, literal_execute=True)
     )
+
+
+def each_of(column: sql.Column[str], where: sql.ColumnElement[bool]) -> sql.CTE:
+    """Each value of a column once, and no value at last.
+
+    The index is asked for one after the other, not for rows.
+    """
+    first = sql.select(sql.func.min(column).label("value")).where(where)
+    found = first.cte("found", recursive=True)
+    following = first.where(column > found.c.value).scalar_subquery()
+    return found.union_all(sql.select(following).where(found.c.value.is_not(None)))
 
 
 def portions(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -85,28 +85,48 @@ def test_a_request_waits_until_it_is_known_whether_a_quota_has_room(destination)
         return False
 
     one = replace(one, wait=wait)
-    with one.request_to_read():
+    with one.request_to_read(Priority.LIVE):
         pass
     clock.time += 1
-    held.enter_context(one.request())
-    with pytest.raises(StoreError), one.request_to_read():
+    held.enter_context(one.request(Priority.LIVE))
+    with pytest.raises(StoreError), one.request_to_read(Priority.LIVE):
         raise StoreError("a store", reason="throttled", status=429)
-    with one.request() as began:
+    with one.request(Priority.LIVE) as began:
         assert sum(waited) > 2, "until the other one had ended"
         assert began == clock.time
         asked = len(waited)
     one.congestion.succeeded(1, 100, 0.1, began)
-    with one.request_to_read():
+    with one.request_to_read(Priority.LIVE):
         assert len(waited) > asked, "and later as many a second as there is room for"
 
 
 def test_a_worker_that_stops_waits_for_no_quota(destination):
     one, _ = destination()
     one = replace(one, wait=lambda _seconds: True)
-    with one.request():
+    with one.request(Priority.LIVE):
         one.congestion.throttled(StoreError("a store", reason="throttled", status=429), 2000.0)
-        with one.request_to_read():
+        with one.request_to_read(Priority.LIVE):
             pass
+
+
+@pytest.mark.parametrize("priority", [Priority.LIVE, Priority.DEMANDED])
+def test_what_is_urgent_goes_ahead_of_all_requests_of_backfills(destination, priority):
+    one, waited = destination(request_limit=1)
+    wait, ahead = one.request_limit._wait, []
+
+    def urgent_meanwhile(seconds):
+        if not ahead:
+            ahead.append(seconds)
+            with one.request(priority):
+                pass
+        return wait(seconds)
+
+    one.request_limit._wait = urgent_meanwhile
+    with one.request_to_read(Priority.BACKFILL):
+        pass
+    with one.request_to_read(Priority.BACKFILL):
+        pass
+    assert waited[0] == 1.0, "only what was let in before is in the way of what is urgent"
 
 
 def test_a_backfill_has_a_limit_of_its_own_besides(destination):

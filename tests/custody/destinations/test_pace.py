@@ -286,3 +286,19 @@ def test_a_giant_that_runs_holds_up_the_others_for_a_moment_only(pace, clock):
     assert pace.wait(2) == 0, "what asks may be a giant, too"
     pace.taken(MB, began)
     assert pace.wait(1) < 1
+
+
+def test_what_is_urgent_has_most_turns_and_the_rest_has_some(pace, clock):
+    """However many of a backfill ask at once."""
+    take(pace, clock, 50, 1000, 0.1)
+    assert pace.refused(clock.now())
+    ask_and_be_answered(pace, clock)
+    assert pace.requests_per_second > 0
+    turns: list[bool] = []
+    while len(turns) < 60:
+        for behind in (True, True, True, False, True):
+            if pace.turn(behind=behind) == 0.0:
+                pace.ended()
+                turns.append(behind)
+        clock.time += 0.01
+    assert 3 <= sum(turns) <= 12

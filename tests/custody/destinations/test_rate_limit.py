@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -90,6 +91,54 @@ def test_who_waits_to_be_given_a_turn_ends_when_the_worker_stops(ledger, clock):
     for _ in range(9):
         RateLimit(ledger, "n", 0.1, lambda _: True).acquire()
     assert ledger.key_values.get("rate_limit:n", float) == pytest.approx(clock.now + 70)
+
+
+def test_who_goes_behind_books_nothing_that_others_would_wait_for(ledger, clock):
+    """However many threads of however many workers wait behind."""
+    turn = threading.Semaphore(0)
+    waiting = threading.Semaphore(0)
+
+    def until_told(_seconds):
+        waiting.release()
+        turn.acquire()
+        return True
+
+    limits = [RateLimit(ledger, "n", 1, until_told) for _ in range(2)]
+    began, waited = clock.now, []
+    with ThreadPoolExecutor(12) as pool:
+        behind = [pool.submit(limits[one % 2].acquire, behind=True) for one in range(12)]
+        for _ in range(2):
+            assert waiting.acquire(timeout=10)
+        RateLimit(ledger, "n", 1, lambda seconds: bool(waited.append(seconds))).acquire()
+        turn.release(100)
+        for one in behind:
+            one.result()
+    assert began == clock.now
+    assert sum(waited) <= 2
+
+
+def test_who_goes_behind_has_all_that_nobody_else_wants(ledger, clock, wait):
+    began = clock.now
+    acquire = RateLimit(ledger, "n", 1000, wait).for_one_request(behind=True)
+    for _ in range(100):
+        acquire(130)
+    assert clock.now - began == pytest.approx(13, abs=1)
+
+
+def test_who_goes_behind_is_not_held_up_for_ever(ledger, clock, wait):
+    """Others want more than there is: a request that has begun would be ended by the store."""
+
+    def others_ahead(seconds):
+        for _ in range(3):
+            RateLimit(ledger, "n", 10, lambda _seconds: True).acquire()
+        return wait(seconds)
+
+    began = clock.now
+    RateLimit(ledger, "n", 10, wait).acquire()
+    RateLimit(ledger, "n", 10, wait).acquire()
+    RateLimit(ledger, "n", 10, wait).acquire()
+    RateLimit(ledger, "n", 10, others_ahead).acquire(behind=True)
+    assert clock.now - began < 10
 
 
 def test_the_limits_that_options_ask_for(ledger, clock, wait):

@@ -34,7 +34,9 @@ class Threads:
 
     def __init__(self) -> None:
         self.batches: dict[str, list[object]] = {}
+        self.behind: dict[str, bool] = {}
         self.given: list[list[str]] = []
+        self.given_behind: list[list[str]] = []
         self.busy: list[str] = []
         self.lent, self.lends, self.most = 0, False, 4
 
@@ -44,8 +46,8 @@ class Threads:
     def free(self, account: str) -> int:
         return self.most - self.lent - len(self.batches)
 
-    def due(self, account: str) -> int:
-        return len(self.busy)
+    def due(self, account: str, *, behind: bool) -> int:
+        return 0 if behind else len(self.busy)
 
     def reading(self, account: str) -> list[str]:
         return self.busy
@@ -53,12 +55,17 @@ class Threads:
     def active(self) -> set[str]:
         return set(self.batches)
 
-    def send(self, account: str, batch: str, transfers: list[object]) -> None:
+    def send(
+        self, account: str, batch: str, transfers: list[object], *, behind: bool = False
+    ) -> None:
         self.batches[batch] = transfers
+        self.behind[batch] = behind
 
-    def read_back(self, account: str, series: list[str]) -> None:
-        if series:
-            self.given.append(series)
+    def read_back(self, account: str, urgent: list[str], behind: list[str]) -> None:
+        if urgent:
+            self.given.append(urgent)
+        if behind:
+            self.given_behind.append(behind)
 
     def lend(self, *, lends: bool) -> None:
         self.lends = lends
@@ -472,3 +479,15 @@ def test_a_series_that_takes_long_to_be_read_back_hides_no_other(desk):
     desk.threads.busy = [Series("1", "1.1")] * MOST_READING
     desk.step(1)
     assert len(desk.threads.given) == 1
+
+
+def test_backfills_are_read_back_behind_what_is_urgent(desk):
+    for study, priority in ("1", Priority.BACKFILL), ("2", Priority.LIVE):
+        arrive(desk.ledger, 3, study=study, priority=priority)
+        settle(desk.ledger, State.ACKNOWLEDGED, sha256="d")
+    arrive(desk.ledger, 3, study="3", priority=Priority.BACKFILL)
+    arrive(desk.ledger, 3, study="4", priority=Priority.DEMANDED)
+    desk.step(21)
+    assert (desk.threads.given, desk.threads.given_behind) == ([[("2", "2.1")]], [[("1", "1.1")]])
+    for batch, rows in desk.threads.batches.items():
+        assert desk.threads.behind[batch] == (rows[0].priority == Priority.BACKFILL)

@@ -259,6 +259,7 @@ def test_what_fails_is_logged_and_the_thread_is_free_again(
 
 
 def test_connections_that_send_nothing_read_back_too_but_for_one(threads, gate):
+    gate.asked = lambda _series: 0  # how quick it is must not matter
     gate.let_send()
     threads.lend(lends=True)
     threads.send(A, "one", ["s", "t", "u", "v"])
@@ -402,9 +403,93 @@ def test_what_is_due_and_what_was_sent_take_turns(threads, gate):
     wait_until(lambda: not threads.active())
     threads.read_back(B, ["u", "v"])
     assert threads.due(B) == 2
+    assert threads.due(B, behind=True) == 0
     gate.open.set()
     assert threads.rest(10)
     assert {"u", "v"} < {series for _, found in gate.read[:5] for series in found}
+
+
+def send_backfill(threads, gate, series):
+    """One thread reads back the first of a backfill, whose others wait."""
+    gate.let_send()
+    threads.send(B, "backfill", ["first"], behind=True)
+    wait_until(lambda: gate.reading == 1)
+    threads.send(B, "more", series, behind=True)
+    wait_until(lambda: not threads.active())
+
+
+def read(gate):
+    return [series for _, found in gate.read for series in found]
+
+
+def test_what_is_urgent_is_read_back_ahead_of_backfills(threads, gate):
+    send_backfill(threads, gate, [f"sent{number}" for number in range(500)])
+    threads.read_back(B, (), [f"due{number}" for number in range(200)])
+    threads.send(B, "live", ["live"])
+    wait_until(lambda: not threads.active())
+    threads.read_back(B, ["late"])
+    gate.open.set()
+    assert threads.rest(10)
+    assert set(read(gate)[1:3]) == {"live", "late"}
+    assert len(read(gate)) == 703
+
+
+def test_a_group_of_a_backfill_gives_way_to_what_is_urgent(threads, gate):
+    send_backfill(threads, gate, [f"sent{number}" for number in range(500)])
+    asks, let = threading.Semaphore(0), threading.Semaphore(0)
+    confirm = gate.confirm
+
+    def step_by_step(account, series, may_ask):
+        def may_ask_after(one):
+            may = may_ask(one)
+            asks.release()
+            assert let.acquire(timeout=10)
+            return may
+
+        return confirm(account, series, may_ask_after)
+
+    gate.confirm = step_by_step
+    gate.open.set()
+    assert asks.acquire(timeout=10), "the first of ten"
+    threads.send(B, "live", ["live"])
+    wait_until(lambda: not threads.active())
+    let.release(10_000)
+    assert threads.rest(10)
+    assert read(gate).index("live") == 2
+    assert len(set(read(gate))) == len(read(gate)) == 502
+
+
+def test_what_is_urgent_does_not_hold_up_backfills_for_ever(threads, gate):
+    send_backfill(threads, gate, ["sent"])
+    threads.read_back(B, [f"live{number}" for number in range(100)], ["due"])
+    gate.open.set()
+    assert threads.rest(10)
+    assert {"sent", "due"} < set(read(gate)[:25])
+
+
+def test_a_series_of_a_backfill_of_which_more_arrives_is_urgent(threads, gate):
+    send_backfill(threads, gate, [f"sent{number}" for number in range(50)])
+    threads.send(B, "live", ["sent40"])
+    wait_until(lambda: not threads.active())
+    threads.read_back(B, (), ["sent40", "sent41"])
+    assert threads.due(B, behind=True) == 1
+    threads.send(B, "again", ["sent40", "sent41", "sent42"], behind=True)
+    wait_until(lambda: not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert read(gate)[1] == "sent40"
+    assert len(read(gate)) == 51
+
+
+def test_a_backfill_that_fills_the_memory_leaves_room(threads, gate, monkeypatch):
+    monkeypatch.setattr(module, "MOST_UNREAD", 5)
+    send_backfill(threads, gate, [f"sent{number}" for number in range(50)])
+    threads.send(B, "live", ["live"])
+    wait_until(lambda: not threads.active())
+    gate.open.set()
+    assert threads.rest(10)
+    assert len(read(gate)) == 7
+    assert read(gate)[1] == "live"
 
 
 def test_threads_that_have_nothing_to_read_back_for_a_while_end(threads, gate, monkeypatch):

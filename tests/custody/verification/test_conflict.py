@@ -206,7 +206,7 @@ def test_a_cap_on_bytes_holds_for_what_is_read(room):
     taken = []
 
     class Limit:
-        def for_one_request(self):
+        def for_one_request(self, *, behind):
             return taken.append
 
     room.destination = replace(room.destination, byte_limit=Limit())

@@ -234,13 +234,18 @@ class CongestionWindow:
         """A request of so many bytes begins."""
         self._pace.begun(size)
 
-    def turn(self) -> float:
+    def turn(self, *, behind: bool = False) -> float:
         """Begin a request of whatever kind, as far as a quota is known; or the seconds until later.
 
         What ends is told to :meth:`ended`.
+
+        Parameters
+        ----------
+        behind
+            Where others wait, most of them go ahead.
         """
         delay = self.delay
-        return delay if 0 < delay <= LONGEST_QUOTA_PAUSE else self._pace.turn()
+        return delay if 0 < delay <= LONGEST_QUOTA_PAUSE else self._pace.turn(behind=behind)
 
     def ended(self) -> None:
         """A request ended whose turn it was."""

@@ -98,22 +98,22 @@ class Destination:
         most = self.congestion.fed(most, SECONDS_OF_SEARCH)
         return 0 if self.congestion.delay else min(most, self.congestion.searches)
 
-    def wait_for_request(self) -> None:
-        """Return when the limit on requests allows one more."""
+    def wait_for_request(self, priority: Priority = Priority.DEMANDED) -> None:
+        """Return when the limit on requests allows one more, those of a backfill behind others."""
         if self.request_limit is not None:
-            self.request_limit.acquire()
+            self.request_limit.acquire(behind=priority == Priority.BACKFILL)
 
     @contextmanager
-    def request(self) -> Generator[float]:
+    def request(self, priority: Priority) -> Generator[float]:
         """A request that custody makes, when the limit and a known quota allow one more; its begin.
 
         By the clock of the congestion window.
         """
-        self.wait_for_request()
+        self.wait_for_request(priority)
         if self.wait is None:
             yield self.congestion.now
             return
-        while seconds := self.congestion.turn():
+        while seconds := self.congestion.turn(behind=priority == Priority.BACKFILL):
             if self.wait(min(seconds, 1.0)):
                 yield self.congestion.now
                 return
@@ -123,9 +123,9 @@ class Destination:
             self.congestion.ended()
 
     @contextmanager
-    def request_to_read(self) -> Generator[None]:
+    def request_to_read(self, priority: Priority) -> Generator[None]:
         """The same of one that reads: what comes of it says how much a quota has room for."""
-        with self.request() as began:
+        with self.request(priority) as began:
             try:
                 yield
             except StoreError as error:
@@ -135,10 +135,13 @@ class Destination:
 
     def byte_throttles(self, priority: Priority) -> Sequence[Callable[[int], None]]:
         """What one request calls with each number of bytes that it sends, or reads."""
-        limits = [self.byte_limit]
-        if priority == Priority.BACKFILL:
-            limits.append(self.backfill_byte_limit)
-        return [limit.for_one_request() for limit in limits if limit is not None]
+        throttles = []
+        is_backfill = priority == Priority.BACKFILL
+        if self.byte_limit is not None:
+            throttles.append(self.byte_limit.for_one_request(behind=is_backfill))
+        if is_backfill and self.backfill_byte_limit is not None:
+            throttles.append(self.backfill_byte_limit.for_one_request())
+        return throttles
 
     def read_within_limits(self, pieces: Iterable[bytes], priority: Priority) -> Iterator[bytes]:
         """The pieces of a file of an instance, not sooner than the limits on bytes let them come.

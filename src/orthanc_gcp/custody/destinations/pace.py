@@ -62,6 +62,8 @@ OTHER_BELOW, OTHER_ABOVE = 0.5, 1.33
 """Of what a refusal has shown, the part that is taken at the next one where it was the other."""
 POLL = 0.1
 """Seconds until it is looked again whether others have ended."""
+AHEAD_IN_A_ROW = 8
+"""So many urgent requests begin before one that is not, where both wait."""
 _MOST_REMEMBERED = 10_000
 
 
@@ -92,6 +94,7 @@ class Pace:
         self._seconds = SECONDS_OF_REQUEST
         self._draining = self._asking = self._asked_in_vain = False
         self._running = 0
+        self._awaited_until, self._ahead = float("-inf"), 0  # by urgent requests; begun in a row
 
     # -- What is sent -----------------------------------------------------------------------------
 
@@ -167,8 +170,14 @@ class Pace:
 
     # -- Each request, of whatever kind -----------------------------------------------------------
 
-    def turn(self) -> float:
-        """Begin a request; or the seconds until it is worth to try that again."""
+    def turn(self, *, behind: bool = False) -> float:
+        """Begin a request; or the seconds until it is worth to try that again.
+
+        Parameters
+        ----------
+        behind
+            Let urgent ones go ahead, though not all of them.
+        """
         with self._lock:
             now = self._clock.now()
             if self._others_first(now, self._running):
@@ -176,9 +185,14 @@ class Pace:
             if self._asking:
                 self._asked_at = now
             elif rate := self._rate_at(now, _Unit.REQUESTS):
+                if behind and now < self._awaited_until and self._ahead < AHEAD_IN_A_ROW:
+                    return POLL
                 if self._next > now:
+                    if not behind:
+                        self._awaited_until = self._next + POLL
                     return self._next - now
                 self._next = max(self._next, now - BURST) + 1 / rate
+                self._ahead = 0 if behind else self._ahead + 1
             self._running += 1
             return 0.0
 

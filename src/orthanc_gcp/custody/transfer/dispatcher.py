@@ -134,9 +134,9 @@ class Dispatcher:
             self._threads.lend(lends=not self._has_others)
         started = False
         for destination in self._destinations.values():
-            series = self._due(destination) if due else []
+            urgent, behind = self._due(destination) if due else ([], [])
             started |= self._start_allowed(destination)  # it asks what may be asked for at all
-            self._threads.read_back(destination.account, series)
+            self._threads.read_back(destination.account, urgent, behind)
         if now - self._gave_up_at > GIVE_UP_EVERY:
             self._gave_up_at = now
             self._give_up()
@@ -218,7 +218,8 @@ class Dispatcher:
             destination.congestion.begun(held.size_bytes)
             self._under_way[batch] = _UnderWay(account, self._clock.now(), held)
             self._sent_at[account] = self._clock.now()
-            self._threads.send(account, batch, claimed)
+            is_backfill = claimed[0].priority == Priority.BACKFILL
+            self._threads.send(account, batch, claimed, behind=is_backfill)
             self._urgent[account] += claimed[0].priority == Priority.LIVE
             started = True
         return started
@@ -338,16 +339,24 @@ class Dispatcher:
             self._alone = {batch: of for batch, of in self._alone.items() if batch in active}
         return sum(of == account for of in self._alone.values())
 
-    def _due(self, destination: Destination) -> list[Series]:
-        """Queue what is to be tried again by now; what is to be read back."""
+    def _due(self, destination: Destination) -> tuple[list[Series], list[Series]]:
+        """Queue what is to be tried again by now; what is to be read back, of backfills apart.
+
+        Of these may wait any number, and what is urgent does not wait among them.
+        """
         if destination.congestion.delay:
-            return []
+            return [], []
         account = destination.account
         self._ledger.queue.requeue_due(account)
-        room = MOST_READING - self._threads.due(account)
-        if room <= 0:
-            return []
-        return self._ledger.confirmations.due(account, room, self._threads.reading(account))
+        asked = self._threads.reading(account)
+
+        def due(*, behind: bool) -> list[Series]:
+            room = MOST_READING - self._threads.due(account, behind=behind)
+            if room <= 0:
+                return []
+            return self._ledger.confirmations.due(account, room, asked, backfilled=behind)
+
+        return due(behind=False), due(behind=True)
 
     def _notice_clock_set_back(self, now: float) -> None:
         """When the wall clock was set back, nothing is to wait until it is the old time again.

@@ -184,7 +184,8 @@ class Sender:
         ]
         replaces = transfers[0].replace
         client = destination.upsert if replaces else destination.store
-        throttles = destination.byte_throttles(Priority(transfers[0].priority))
+        priority = Priority(transfers[0].priority)
+        throttles = destination.byte_throttles(priority)
         throttled = 0.0
 
         def throttle(count: int) -> None:
@@ -198,7 +199,7 @@ class Sender:
             return self._ledger.queue.held(batch) >= {row.id for row in transfers}
 
         try:
-            with destination.request() as began:
+            with destination.request(priority) as began:
                 stored = client.store(
                     parts,
                     replace=replaces,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +43,55 @@ MOMENT = 0.1
 """Seconds of reading back that are not divided among threads."""
 KEPT_FOR = 3.0
 """Seconds after which threads that have nothing to read back end."""
+URGENT_IN_A_ROW = 8
+"""So many urgent series, or groups of them, before what is of a backfill comes next."""
+
+
+@dataclass
+class _Waiting:
+    """Series that wait to be read back.
+
+    Attributes
+    ----------
+    sent, due
+        For they were sent just now, or as the ledger has it.
+    is_turn_of_due
+        Whether one that is due comes next, where both wait.
+    """
+
+    sent: dict[Series, None] = field(default_factory=dict)
+    due: dict[Series, None] = field(default_factory=dict)
+    is_turn_of_due: bool = False
+
+    def __contains__(self, one: Series) -> bool:
+        """Whether a series waits."""
+        return one in self.sent or one in self.due
+
+    def __bool__(self) -> bool:
+        """Whether any does."""
+        return bool(self.sent or self.due)
+
+    def discard(self, one: Series) -> None:
+        """It does not wait here."""
+        self.sent.pop(one, None)
+        self.due.pop(one, None)
+
+    def next(self, asked: Container[Series], threads: int) -> list[Series]:
+        """What one of some threads reads back next, but for those that are asked for.
+
+        Of what was sent, the less, the fewer there are for all threads. One that is due by itself:
+        if the store is slow to answer for it, it holds up no other.
+        """
+        self.is_turn_of_due = not self.is_turn_of_due
+        waiting, most = self.sent, max(1, len(self.sent) // threads)
+        if self.due and (self.is_turn_of_due or not self.sent):
+            waiting, most = self.due, 1
+        # What is being read back waits until that has ended: more of it was sent meanwhile.
+        free = (one for one in waiting if one not in asked)
+        series = list(islice(free, min(most, MOST_TOGETHER)))
+        for one in series:
+            del waiting[one]
+        return series
 
 
 @dataclass
@@ -51,14 +100,14 @@ class _Reading:
 
     Attributes
     ----------
-    sent, due
-        Series that wait: for they were sent just now, or as the ledger has it.
+    urgent, behind
+        What waits; that of backfills is behind what is urgent.
+    urgent_in_a_row
+        How often what is urgent has come next since something of a backfill has.
     asked
         Those that are being read back.
     threads
         How many read back, or are about to.
-    is_turn_of_due
-        Whether one that is due comes next, where both wait.
     seconds_each
         How long a series takes.
     lent_again_at
@@ -69,33 +118,47 @@ class _Reading:
         When the last of them had nothing to do any more, by the monotonic clock.
     """
 
-    sent: dict[Series, None] = field(default_factory=dict)
-    due: dict[Series, None] = field(default_factory=dict)
+    urgent: _Waiting = field(default_factory=_Waiting)
+    behind: _Waiting = field(default_factory=_Waiting)
+    urgent_in_a_row: int = 0
     asked: set[Series] = field(default_factory=set)
     threads: int = 0
-    is_turn_of_due: bool = False
     seconds_each: float = SECONDS_EACH
     lent_again_at: float = float("-inf")
     pool: Executor | None = None
     idle_since: float = 0.0
 
-    def next(self) -> list[Series]:
-        """What one thread reads back next.
+    @property
+    def due(self) -> list[Series]:
+        """What waits as the ledger has it."""
+        return [*self.urgent.due, *self.behind.due]
 
-        Of what was sent, the less, the fewer there are for all threads. One that is due by itself:
-        if the store is slow to answer for it, it holds up no other.
-        """
-        self.is_turn_of_due = not self.is_turn_of_due
-        waiting, most = self.sent, max(1, len(self.sent) // self.threads)
-        if self.due and (self.is_turn_of_due or not self.sent):
-            waiting, most = self.due, 1
-        # What is being read back waits until that has ended: more of it was sent meanwhile.
-        free = (one for one in waiting if one not in self.asked)
-        series = list(islice(free, min(most, MOST_TOGETHER)))
-        for one in series:
-            del waiting[one]
-        self.asked.update(series)
-        return series
+    def add_due(self, one: Series, *, behind: bool) -> None:
+        """One is due; that it is urgent is not forgotten."""
+        if one in self.asked or (behind and one in self.urgent):
+            return
+        for waiting in self.urgent, self.behind:
+            waiting.discard(one)
+        (self.behind if behind else self.urgent).due[one] = None
+
+    def add_sent(self, one: Series, *, behind: bool) -> None:
+        """One was sent just now; where there is no room for it, it is due a little later."""
+        waiting = self.behind if behind else self.urgent
+        if one in waiting or (behind and one in self.urgent) or len(waiting.sent) >= MOST_UNREAD:
+            return
+        self.behind.discard(one)
+        waiting.sent[one] = None
+
+    def next(self) -> tuple[list[Series], bool]:
+        """What one thread reads back next, and whether it is of a backfill."""
+        is_turn_of_behind = self.urgent_in_a_row >= URGENT_IN_A_ROW
+        for behind in is_turn_of_behind, not is_turn_of_behind:
+            waiting = self.behind if behind else self.urgent
+            if series := waiting.next(self.asked, self.threads):
+                self.urgent_in_a_row = 0 if behind else self.urgent_in_a_row + 1
+                self.asked.update(series)
+                return series, behind
+        return [], False
 
     def end_idle(self) -> None:
         """Let its threads end where they have had nothing to do for a while."""
@@ -106,7 +169,7 @@ class _Reading:
 
     def wanted(self, allowed: int, least: int) -> int:
         """How many threads more have something to do for a moment, or at least so many."""
-        waiting = len(self.sent)
+        waiting = len(self.urgent.sent) + len(self.behind.sent)
         busy = min(waiting, ceil(waiting * self.seconds_each / MOMENT))
         more = max(busy - self.threads, min(least, waiting), 0)
         return max(0, min(more + len(self.due), allowed - self.threads))
@@ -167,10 +230,11 @@ class TransferThreads:
                 reading.lent_again_at = monotonic() + LENT_AGAIN_AFTER
             return free
 
-    def due(self, account: str) -> int:
-        """How many series of an account are due, and wait to be read back."""
+    def due(self, account: str, *, behind: bool = False) -> int:
+        """How many series of an account are due, and wait to be read back; or of backfills."""
+        reading = self._readings[account]
         with self._changed:
-            return len(self._readings[account].due)
+            return len((reading.behind if behind else reading.urgent).due)
 
     def reading(self, account: str) -> list[Series]:
         """These series, and those that are being read back."""
@@ -187,8 +251,15 @@ class TransferThreads:
         """Whether connections that send nothing may read back: not where others may send."""
         self._lends = lends
 
-    def send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
+    def send(
+        self, account: str, batch: str, transfers: Sequence[Transfer], *, behind: bool = False
+    ) -> None:
         """Send a claimed batch, then read back its series.
+
+        Parameters
+        ----------
+        behind
+            It is of a backfill: what is urgent is read back before it.
 
         Raises
         ------
@@ -198,16 +269,24 @@ class TransferThreads:
         with self._changed:
             self._sending[batch] = account
         try:
-            self._submit(self._senders[account], partial(self._send, account, batch, transfers))
+            task = partial(self._send, account, batch, transfers, behind)
+            self._submit(self._senders[account], task)
         except RuntimeError:
             with self._changed:
                 del self._sending[batch]
             raise
 
-    def read_back(self, account: str, series: Sequence[Series] = ()) -> None:
+    def read_back(
+        self, account: str, urgent: Iterable[Series] = (), behind: Iterable[Series] = ()
+    ) -> None:
         """Read back some series that are due, but for those of which that is being done.
 
         And go on with what has waited while nothing might be asked for.
+
+        Parameters
+        ----------
+        behind
+            Those of backfills.
 
         Raises
         ------
@@ -216,10 +295,10 @@ class TransferThreads:
         """
         reading = self._readings[account]
         with self._changed:
-            for one in series:
-                if one not in reading.asked:
-                    reading.due[one] = None
-                    reading.sent.pop(one, None)
+            for one in urgent:
+                reading.add_due(one, behind=False)
+            for one in behind:
+                reading.add_due(one, behind=True)
             reading.end_idle()
         self._start_reading(account)
 
@@ -271,7 +350,7 @@ class TransferThreads:
                 self._tasks -= 1
                 self._changed.notify_all()
 
-    def _send(self, account: str, batch: str, transfers: Sequence[Transfer]) -> None:
+    def _send(self, account: str, batch: str, transfers: Sequence[Transfer], behind: bool) -> None:
         series: list[Series] = []
         try:
             series = self._sender.send(batch, transfers)
@@ -282,20 +361,11 @@ class TransferThreads:
             with self._changed:
                 del self._sending[batch]
             self._on_free()
-        self._queue(account, series)
-        self._start_reading(account)
-
-    def _queue(self, account: str, series: Sequence[Series]) -> None:
-        """Let some series wait to be read back.
-
-        One that waits already is read back once. What there is no room for is due in the ledger a
-        little later.
-        """
         reading = self._readings[account]
         with self._changed:
-            fresh = [one for one in series if one not in reading.due]
-            room = max(0, MOST_UNREAD - len(reading.sent))
-            reading.sent.update(dict.fromkeys(fresh[:room]))
+            for one in series:
+                reading.add_sent(one, behind=behind)
+        self._start_reading(account)
 
     # -- Reading back -----------------------------------------------------------------------------
 
@@ -314,7 +384,7 @@ class TransferThreads:
         """Let as many threads read back as have something to do for a moment."""
         reading = self._readings[account]
         with self._changed:
-            if not reading.sent and not reading.due:
+            if not reading.urgent and not reading.behind:
                 return
             for _ in range(reading.wanted(self._allowed(account), least)):
                 if reading.pool is None:
@@ -331,10 +401,10 @@ class TransferThreads:
         """Read back what comes next; whether there is more is another turn of the same thread."""
         reading = self._readings[account]
         with self._changed:
-            series = reading.next() if self._may_ask(account) else []
+            series, behind = reading.next() if self._may_ask(account) else ([], False)
         try:
             if series:
-                self._confirm(account, reading, series)
+                self._confirm(account, reading, series, behind)
         finally:
             with self._changed:
                 reading.asked.difference_update(series)
@@ -351,12 +421,19 @@ class TransferThreads:
         with self._changed:
             return self._readings[account].threads <= self._allowed(account)
 
-    def _confirm(self, account: str, reading: _Reading, series: list[Series]) -> None:
+    def _gives_way(self, account: str, reading: _Reading) -> bool:
+        """Whether what is urgent waits for one of the threads that read back a backfill."""
+        with self._changed:
+            return bool(reading.urgent) and reading.threads >= self._allowed(account)
+
+    def _confirm(self, account: str, reading: _Reading, series: list[Series], behind: bool) -> None:
         """Read back some series; those that may not be asked for any more wait again."""
         left: dict[Series, None] = {}
 
         def may_ask(one: Series) -> bool:
-            if not self._may_ask(account):
+            is_first = one is series[0]
+            overtaken = behind and not is_first and self._gives_way(account, reading)
+            if left or overtaken or not self._may_ask(account):
                 left[one] = None
             return one not in left
 
@@ -368,7 +445,7 @@ class TransferThreads:
             _log.log(_level(error), "account %s: reading back was interrupted: %s", account, words)
             return
         with self._changed:
-            reading.sent.update(left)
+            (reading.behind if behind else reading.urgent).sent.update(left)
             if asked:
                 each = (monotonic() - began) / asked
                 reading.seconds_each = (reading.seconds_each + each) / 2

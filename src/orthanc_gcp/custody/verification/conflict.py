@@ -133,8 +133,9 @@ class Conflicts:
                 f"the store has other bytes under these UIDs: {size} bytes, "
                 f"Orthanc has {row.size_bytes} with {sha256}"
             )
-        with destination.request_to_read(), destination.store.open(*row.uids) as pieces:
-            theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
+        priority = Priority(row.priority)
+        with destination.request_to_read(priority), destination.store.open(*row.uids) as pieces:
+            theirs = digest_of(destination.read_within_limits(pieces, priority))
         self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
         if theirs.sha256 == sha256:
             return Comparison(read=True)
@@ -150,7 +151,7 @@ class Conflicts:
         if not self._sizes_count.get(destination.account, True):
             return None
         try:
-            with destination.request_to_read():
+            with destination.request_to_read(Priority(row.priority)):
                 return destination.store.stored_size(*row.uids)
         except StoreError as error:
             if error.retryable:

@@ -404,7 +404,7 @@ def _find(
     named: set[FoundInstance] = set()
     error: StoreError | None = None
     try:
-        with destination.request_to_read():
+        with destination.request_to_read(Priority(min(row.priority for row in rows))):
             for found in destination.store.instances(*series, instance=instance):
                 if found in wanted:
                     named.add(found)
@@ -439,9 +439,10 @@ def _compare(destination: Destination, reading: _Reading) -> None:
             reading.unread.append(row)
             continue
         uids = row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+        priority = Priority(row.priority)
         try:
-            with destination.request_to_read(), destination.store.open(*uids) as pieces:
-                theirs = digest_of(destination.read_within_limits(pieces, Priority(row.priority)))
+            with destination.request_to_read(priority), destination.store.open(*uids) as pieces:
+                theirs = digest_of(destination.read_within_limits(pieces, priority))
         except StoreError as error:
             if error.status in UNREADABLE:
                 reading.missing.append(row)
