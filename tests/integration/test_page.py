@@ -226,6 +226,36 @@ def test_from_the_overview_to_a_dismissal_by_keyboard(orthanc, page, complaints)
     assert but(complaints, "400") == []
 
 
+def test_a_group_is_dismissed_as_it_was_shown(orthanc, page, complaints):
+    """What is in quarantine at another store, or came meanwhile, is not dismissed with it."""
+
+    def change(route: Route) -> None:
+        answer = route.fetch()
+        (one,) = answer.json()["Groups"]
+        shown = [
+            {**one, "Instances": 1},
+            {**one, "Destination": one["Destination"] + 1, "Current": False, "Store": "projects/p"},
+        ]
+        route.fulfill(response=answer, body=json.dumps({"Groups": shown}))
+
+    page.route(re.compile("/quarantine$"), change)
+    open_page(page, orthanc, "quarantine")
+    current = group(page).filter(has_not_text="projects/p")
+    former = group(page).filter(has_text="projects/p")
+    expect(former.get_by_role("button", name="Dismiss these")).to_be_visible()
+    expect(former.get_by_role("button", name="Retry these")).to_have_count(0)
+    expect(current.get_by_role("button", name="Retry these")).to_have_count(1)
+    dialog = page.get_by_role("dialog")
+    for one, said in ((former, "Instances dismissed: 0"), (current, "by now, and 1 were shown")):
+        one.get_by_role("button", name="Dismiss these").click()
+        page.keyboard.type("a phantom")
+        dialog.get_by_label("Your name").fill("jane")
+        page.keyboard.press("Enter")
+        expect(page.locator("#message, [role=alert]").filter(has_text=said)).to_be_visible()
+    assert orthanc.json("GET", f"{PATH}/transfers")["Quarantined"]["Instances"]
+    assert but(complaints, "409") == []
+
+
 def test_a_receipt_is_signed(orthanc, page, complaints, tmp_path):
     open_page(page, orthanc, f"receipt/{quote(ACCOUNT, safe='')}/{STUDY}")
     with page.expect_download() as download:

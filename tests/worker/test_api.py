@@ -210,6 +210,7 @@ def test_pages_and_filters(desk):
         ("GET", "/gcp/accounts/nobody/quarantine", None, 404, "there is no account"),
         ("GET", "/gcp/accounts/a/quarantine?limit=1", None, 400, "there is no such parameter"),
         ("GET", "/gcp/accounts/a/quarantine?state=waiting", None, 400, "expected one of quarant"),
+        ("GET", "/gcp/accounts/a/quarantine?destination=x", None, 400, "destination: expected the"),
         ("POST", "/gcp/accounts/nobody/dismiss", {"All": True}, 404, "there is no account"),
         ("POST", "/gcp/accounts/a/dismiss", None, 400, 'or {"All": true}'),
         ("POST", "/gcp/accounts/a/dismiss", b" " * 65536 + b"{}", 413, "at most"),
@@ -300,6 +301,10 @@ def test_the_quarantine_by_reason_and_a_dismissal(desk):
     status, told = desk.call("GET", "/gcp/accounts/a/quarantine?reason=invalid")
     assert (status, [one["Instances"] for one in told["Groups"]]) == (200, [2])
     assert desk.call("GET", "/gcp/accounts/a/quarantine?study=9")[1]["Groups"] == []
+    place = told["Groups"][0]["Destination"]
+    for number, found in ((place, 3), (place + 1, 0)):
+        _, listed = desk.call("GET", f"/gcp/accounts/a/instances?destination={number}")
+        assert len(listed["Instances"]) == found
     assert desk.call("GET", "/gcp/accounts/a/transfers")[1]["Quarantined"]["Instances"] == 2
     body = {"Instance": "1.0", "Why": "a phantom", "By": "jane"}
     dismissed = desk.call("POST", "/gcp/accounts/a/dismiss", body)

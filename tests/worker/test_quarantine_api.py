@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from starlette.exceptions import HTTPException
 
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
+from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.worker.quarantine_api import QuarantineApi
 from tests.support.transfers import arrive, events_of, settle
 
@@ -29,12 +32,21 @@ def api(ledger):
         ({**WHO, "All": 1}, 'or {"All": true}'),
         ({**WHO, "All": "true"}, 'or {"All": true}'),
         ({**WHO, "All": True, "Reason": "invalid"}, 'or {"All": true}'),
-        ({**WHO, "Studies": ["1"]}, "Studies: expected Study, Instance, Reason, All, Why, By"),
+        (
+            {**WHO, "Studies": ["1"]},
+            "Studies: expected Study, Instance, Reason, All, Destination, ",
+        ),
         ({**WHO, "Study": 1}, "Study: expected words"),
         ({**WHO, "Study": None}, "Study: expected words"),
         ({**WHO, "Study": ""}, "Study: expected words"),
         ({**WHO, "Study": "1\0"}, "Study: expected text of one line"),
         ({**WHO, "Reason": "\ud800"}, "Reason: expected text of one line"),
+        ({**WHO, "All": True, "Destination": "1"}, "Destination: expected a whole number"),
+        ({**WHO, "All": True, "Destination": -1}, "Destination: expected a whole number"),
+        ({**WHO, "All": True, "Destination": 1 << 63}, "Destination: expected a whole number"),
+        ({**WHO, "All": True, "Destination": None}, "Destination: expected a whole number"),
+        ({**WHO, "All": True, "Instances": True}, "Instances: expected a whole number"),
+        ({**WHO, "Destination": 1}, 'or {"All": true}'),
         ({"By": "jane", "All": True}, "Why: expected words"),
         ({"By": "jane", "All": True, "Why": ["x"]}, "Why: expected words"),
         ({"By": "jane", "All": True, "Why": "x" * 1001}, "Why: expected 1000 characters at most"),
@@ -61,3 +73,31 @@ def test_another_account_is_left_alone(api):
 def test_who_is_logged_in_counts_and_not_who_is_typed(api):
     done = api.dismiss("a", {**WHO, "All": True, "User": "alice"})
     assert done == {"Account": "a", "Instances": 2, "By": "alice (logged in to Orthanc)"}
+
+
+def test_more_than_was_seen_is_not_dismissed(api, ledger):
+    """It came into quarantine after the person had looked."""
+    with pytest.raises(HTTPException) as refused:
+        api.dismiss("a", {**WHO, "Reason": "invalid", "Instances": 1})
+    assert refused.value.status_code == 409
+    assert refused.value.detail.startswith("2 instances are in quarantine by now, and 1 were shown")
+    assert events_of(ledger, "dismissed") == []
+    assert api.dismiss("a", {**WHO, "All": True, "Instances": 2})["Instances"] == 2
+
+
+def test_what_is_at_another_store_is_not_dismissed_with_it(engine):
+    """The account was another store before, which has refused something for the same reason."""
+    prepare(engine)
+    for store, study in (("one", "1"), ("two", "2")):
+        ledger = Ledger(engine, stores={"a": StoreName(store)})
+        arrive(ledger, 2, study=study)
+        settle(ledger, State.QUARANTINED, reason="invalid")
+    api = QuarantineApi(ledger, lambda: None)
+    groups = api.groups("a", Selection(account="a"))["Groups"]
+    numbers = {one["Store"]: one["Destination"] for one in groups}
+    body = {**WHO, "Reason": "invalid", "Destination": numbers["one"], "Instances": 2}
+    assert api.dismiss("a", body)["Instances"] == 2
+    (left,) = api.groups("a", Selection(account="a"))["Groups"]
+    assert (left["Store"], left["Instances"]) == ("two", 2)
+    at = Selection(account="a", destination_id=numbers["one"])
+    assert api.groups("a", at)["Groups"] == []

@@ -58,7 +58,7 @@ BODIES_AT_ONCE = 4
 """Others wait until these are there: they are in memory as a whole."""
 LARGEST_WANTED = 4 * 1024 * 1024
 """Bytes of a request to retrieve: so many resources as one may have, and more."""
-_FILTERS = ("state", "study", "series", "instance", "reason", "since", "until")
+_FILTERS = ("state", "study", "series", "instance", "reason", "destination", "since", "until")
 _PAGING = ("after", "limit")
 _PAGE = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -366,6 +366,7 @@ class Api:
             raise HTTPException(400, f"state: expected one of {', '.join(State)}")
         return Selection(
             account=self._found(_named(request))["Account"],
+            destination_id=_destination(request),
             state=None if state is None else State(state),
             study_instance_uid=given.get("study"),
             series_instance_uid=given.get("series"),
@@ -419,6 +420,15 @@ def _paging(request: Request) -> tuple[str, int]:
     if not limit.isdecimal() or len(limit) > 9:
         raise HTTPException(400, "limit: expected a whole number")
     return request.query_params.get("after", ""), int(limit)
+
+
+def _destination(request: Request) -> int | None:
+    given = request.query_params.get("destination")
+    if given is None:
+        return None
+    if not given.isdecimal() or len(given) > 18:
+        raise HTTPException(400, "destination: expected the number of one")
+    return int(given)
 
 
 def _moment(request: Request, name: str) -> float | None:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from orthanc_gcp.custody.reporting.quarantine import (
     LONGEST_NAME,
     LONGEST_WHY,
+    MoreInQuarantineError,
     as_typed,
     dismiss,
     logged_in,
@@ -24,7 +25,10 @@ from orthanc_gcp.redaction import readable
 __all__ = ["QuarantineApi", "said_by", "text_of"]
 
 _SELECTED = ("Study", "Instance", "Reason")
-_OTHERS = ("All", "Why", "By", "User")
+_NUMBERS = ("Destination", "Instances")
+_OTHERS = ("All", *_NUMBERS, "Why", "By", "User")
+_LARGEST = (1 << 63) - 1
+"""The largest whole number of both databases."""
 _STATES = (State.QUARANTINED, State.DISMISSED)
 
 
@@ -60,7 +64,7 @@ class QuarantineApi:
         Raises
         ------
         HTTPException
-            It is not said what, why, or who says so.
+            It is not said what, why, or who says so; or there is more of it than that person says.
         """
         if unknown := set(body) - {*_SELECTED, *_OTHERS}:
             expected = ", ".join((*_SELECTED, *_OTHERS[:-1]))
@@ -69,19 +73,20 @@ class QuarantineApi:
         everything = body.get("All", False)
         if not isinstance(everything, bool) or everything is bool(selected):
             raise HTTPException(400, 'expected Study, Instance or Reason, or {"All": true}')
+        destination, seen = (_number_of(body, name) for name in _NUMBERS)
         why = text_of(body, "Why", LONGEST_WHY)
         by = said_by(body)
-        moved = dismiss(
-            self._ledger,
-            Selection(
-                account=account,
-                study_instance_uid=selected.get("Study"),
-                sop_instance_uid=selected.get("Instance"),
-                reason=selected.get("Reason"),
-            ),
-            by=by,
-            why=why,
+        chosen = Selection(
+            account=account,
+            destination_id=destination,
+            study_instance_uid=selected.get("Study"),
+            sop_instance_uid=selected.get("Instance"),
+            reason=selected.get("Reason"),
         )
+        try:
+            moved = dismiss(self._ledger, chosen, by=by, why=why, seen=seen)
+        except MoreInQuarantineError as error:
+            raise HTTPException(409, str(error)) from None
         self._on_dismissal()
         return {"Account": account, "Instances": moved, "By": by}
 
@@ -95,6 +100,22 @@ def said_by(body: Mapping[str, Any]) -> str:
         It is not said.
     """
     return logged_in(text_of(body, "User")) if "User" in body else as_typed(text_of(body, "By"))
+
+
+def _number_of(body: Mapping[str, Any], name: str) -> int | None:
+    """A whole number that may be left out.
+
+    Raises
+    ------
+    HTTPException
+        It is none.
+    """
+    given = body.get(name)
+    if given is None and name not in body:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= _LARGEST:
+        raise HTTPException(400, f"{name}: expected a whole number")
+    return given
 
 
 def text_of(body: Mapping[str, Any], name: str, most: int = LONGEST_NAME) -> str:

@@ -24,6 +24,7 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 __all__ = [
     "LONGEST_NAME",
     "LONGEST_WHY",
+    "MoreInQuarantineError",
     "QuarantineGroup",
     "as_typed",
     "counts_by_reason",
@@ -86,12 +87,18 @@ _FORMER = "it is for a store that the account was formerly: orthanc-gcp destinat
 _DISMISSED = "a person has dismissed it: retry sends it after all"
 
 
+class MoreInQuarantineError(Exception):
+    """More is in quarantine than a person has seen who dismisses it: nothing was dismissed."""
+
+
 @dataclass(frozen=True)
 class QuarantineGroup:
     """What is in quarantine at one store for one reason; moments are seconds since 1970, UTC.
 
     Attributes
     ----------
+    destination
+        The number of the store.
     store
         The path of the store; None of a ledger that did not write it down.
     current
@@ -101,6 +108,7 @@ class QuarantineGroup:
     """
 
     account: str
+    destination: int
     store: str | None
     current: bool
     state: State
@@ -123,6 +131,7 @@ class QuarantineGroup:
         """The same for programs."""
         return {
             "Account": self.account,
+            "Destination": self.destination,
             "Store": self.store,
             "Current": self.current,
             "State": self.state.value,
@@ -181,6 +190,7 @@ def quarantine(
     groups = [
         QuarantineGroup(
             account=row.account,
+            destination=row.destination_id,
             store=stores[row.destination_id].store if row.destination_id in stores else None,
             current=row.destination_id in current,
             state=state,
@@ -217,7 +227,9 @@ def counts_by_reason(ledger: Ledger) -> dict[tuple[str, str], int]:
     return found
 
 
-def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:
+def dismiss(
+    ledger: Ledger, selection: Selection, *, by: str, why: str, seen: int | None = None
+) -> int:
     """Send nothing of what is in quarantine of a selection; how many instances.
 
     Older versions of them, which were not sent because of them, wait again. Who has done it, and
@@ -227,9 +239,13 @@ def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:
     ----------
     by
         Who dismisses them, with how that is known: ``jane (as typed)``.
+    seen
+        How many instances that person has seen of it; None where it is not known.
 
     Raises
     ------
+    MoreInQuarantineError
+        There are more by now.
     ValueError
         ``by`` or ``why`` is empty, too long, or no text of one line.
     sqlalchemy.exc.SQLAlchemyError
@@ -243,6 +259,9 @@ def dismiss(ledger: Ledger, selection: Selection, *, by: str, why: str) -> int:
     where = replace(selection, state=State.QUARANTINED).conditions
     with ledger.writing() as connection:
         rows = connection.scalars(sql.select(of.id).where(*where).with_for_update()).all()
+        if seen is not None and len(rows) > seen:
+            words = f"{len(rows)} instances are in quarantine by now, and {seen} were shown"
+            raise MoreInQuarantineError(f"{words}: look at them again")
         for some in portions(rows, MOST_PARAMETERS):
             mine = transfers.update().where(of.id.in_(some))
             connection.execute(mine.values(state=State.DISMISSED, detail=said))

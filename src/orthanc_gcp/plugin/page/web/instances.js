@@ -45,7 +45,7 @@ export class Instances {
     }
     if (state === "quarantined") {
       const attributes = {"aria-label": `${word("dismiss")} ${name}`, "aria-haspopup": "dialog"};
-      buttons.append(button(`${word("dismiss")}…`, () => this.dismiss(name), attributes));
+      buttons.append(button(`${word("dismiss")}…`, () => this.dismiss(one), attributes));
     }
     if (one.Resource) {
       const attributes = {href: inOrthanc(one.Resource), class: "button"};
@@ -75,10 +75,13 @@ export class Instances {
     await this.reload();
   }
 
-  dismiss(name) {
+  // What has the same UID in another study, or is for another store, is not meant.
+  dismiss({Instance: name, Study: study}) {
+    const {destination} = this.query;
+    const place = destination ? {Destination: Number(destination)} : {};
     askWhy(
       word("dismiss title", {what: name}),
-      (answer) => dismiss(this.account, {Instance: name, ...answer}),
+      (answer) => dismiss(this.account, {Instance: name, Study: study, ...place, ...answer}),
       () => this.reload().catch((error) => tell(error.message, true)));
   }
 

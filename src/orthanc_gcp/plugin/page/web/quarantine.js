@@ -7,15 +7,16 @@ import {ask} from "./server.js";
 import {number, size, word} from "./words.js";
 
 const HOPELESS = "uid"; // a retry would bring it back
-const keyOf = (one) => JSON.stringify([one.Account, one.Store, one.Reason]);
+const keyOf = (one) => JSON.stringify([one.Account, one.Destination, one.Current, one.Reason]);
 
 class Group {
-  constructor({Account: account, Reason: reason}, onChange) {
-    this.account = account;
-    this.reason = reason;
+  constructor({Account: account, Destination: place, Current: current, Reason: reason}, onChange) {
+    this.count = 0;
     const heading = newId();
+    const destination = String(place);
     this.words = element("div");
-    this.instances = new Instances(account, {state: "quarantined", reason}, onChange);
+    this.instances = new Instances(
+      account, {state: "quarantined", reason, destination}, onChange);
     const details = element("details", {}, element("summary", {}, word("instances")),
       this.instances.element);
     details.addEventListener("toggle", () => {
@@ -26,7 +27,7 @@ class Group {
       }
     });
     const buttons = element("div", {class: "buttons"});
-    if (reason && reason !== HOPELESS) {
+    if (current && reason && reason !== HOPELESS) { // nothing of a former store is sent again
       buttons.append(button(word("retry group"), async () => {
         await retry(account, {Reason: reason});
         onChange();
@@ -34,9 +35,10 @@ class Group {
     }
     if (reason) {
       buttons.append(button(`${word("dismiss group")}…`, () => {
+        const seen = {Destination: place, Instances: this.count};
         askWhy(
           word("dismiss title", {what: `${account}, ${reason}`}),
-          (answer) => dismiss(account, {Reason: reason, ...answer}),
+          (answer) => dismiss(account, {Reason: reason, ...seen, ...answer}),
           onChange);
       }, {"aria-describedby": heading, "aria-haspopup": "dialog"}));
     }
@@ -47,6 +49,7 @@ class Group {
   }
 
   update(group) {
+    this.count = group.Instances;
     renew(this.words, group, () => [
       group.Detail ? said(group.Detail, "bad") : null,
       said(`→ ${group.Remedy}`, "remedy"),
@@ -65,23 +68,26 @@ class Group {
 // Sends again, or dismisses, all that an account has in quarantine.
 class All {
   constructor(account, onChange) {
-    this.count = element("span");
+    this.count = 0;
+    this.shown = element("span");
     this.element = element("p", {class: "all"},
-      element("strong", {class: "outside"}, account), " ", this.count, " ",
+      element("strong", {class: "outside"}, account), " ", this.shown, " ",
       button(word("retry all"), async () => {
         await retry(account, {});
         onChange();
       }),
       button(`${word("dismiss all")}…`, () => {
+        const seen = {Instances: this.count};
         askWhy(
           word("dismiss title", {what: account}),
-          (answer) => dismiss(account, {All: true, ...answer}),
+          (answer) => dismiss(account, {All: true, ...seen, ...answer}),
           onChange);
       }, {"aria-haspopup": "dialog"}));
   }
 
   update({count}) {
-    renew(this.count, count, () => [`(${number(count)})`]);
+    this.count = count;
+    renew(this.shown, count, () => [`(${number(count)})`]);
   }
 }
 
