@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,25 @@ def test_output_without_the_characters_of_a_name(tmp_path):
     assert done.returncode == 1
     assert done.stderr == ""
     assert "account \\u65e5\\u672c" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_no_room_for_what_it_prints():
+    """Exit code 1 would say that the command has found something."""
+    words = [sys.executable, "-m", "orthanc_gcp", "plugin-script"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = "Error: what it prints cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_an_error_that_nobody_has_thought_of(monkeypatch):
+    values = "of a patient"
+
+    def fail(*_arguments, **_options):
+        raise ZeroDivisionError(values)
+
+    monkeypatch.setattr(app.commands["plugin-script"], "callback", fail)
+    said = invoke("plugin-script", code=2).stderr
+    assert said.startswith("Error: the command failed unexpectedly\n")
+    assert values not in said

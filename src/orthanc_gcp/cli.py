@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,14 +41,23 @@ from orthanc_gcp.redaction import masked
 __all__ = ["app"]
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Why nothing more can be written into an open file: a disk, a quota or a limit is full."""
+
+
 class CommandLineError(click.ClickException):
-    """A command, option or argument is none, is missing, or has a value that it cannot have."""
+    """A command, option or argument is none, is missing, or has a value that it cannot have.
+
+    Or the standard output has no room for what is printed.
+    """
 
     exit_code = click.UsageError.exit_code
 
 
 class UnexpectedError(click.ClickException):
-    """A command has failed in a way that nobody has thought of."""
+    """A command has failed in a way that nobody has thought of: it has not done what it is for."""
+
+    exit_code = CommandLineError.exit_code
 
 
 class Commands(click.Group):
@@ -113,6 +123,9 @@ def _in_one_line() -> Iterator[None]:
         say("broken off", err=True)
         raise click.exceptions.Exit(BROKEN_OFF) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            words = f"what it prints cannot be written: {error.strerror}"
+            raise CommandLineError(words) from None
         raise UnexpectedError(f"the command failed unexpectedly\n{places(error)}") from error
 
 

@@ -138,6 +138,8 @@ def test_an_account_with_a_mistake_may_be_what_it_was(site, waiting, tmp_path, a
     assert f"whether the configuration names {number} is not known before this is corrected" in said
     assert "Accounts.google.Location" in said
     assert study.states() == ["waiting"] * 4
+    text = run(site, "receipt", study.uid, config=file, code=1)
+    assert "no more" not in text.splitlines()[1]
     listed = run(site, "destinations", config=file)
     assert "the configuration of the account has a mistake" in listed
     assert "not in the configuration" not in listed.splitlines()[0]

@@ -88,7 +88,7 @@ def _print(config: Path, study: str, account: str | None, *, as_json: bool) -> b
             document = {"Study": study, "Complete": complete, "Accounts": found}
             say(json.dumps(issued(ledger, document), indent=2))
             return complete
-    configured = {one.name for one in settings.accounts}
+    configured = {*settings.rejections, *(one.name for one in settings.accounts)}
     for each in found:
         say("\n".join(_lines(each, configured)))
     return complete
