@@ -324,7 +324,24 @@ def test_audit_finds_a_study_in_the_store_that_nobody_knows(site):
     assert "known to neither Orthanc nor the ledger: " in run(site, "audit")
     run(site, "audit", "--study", uids.StudyInstanceUID)
     said = run(site, "audit", "--study", "1.2.3", code=2)
-    assert "neither Orthanc nor the ledger nor a store knows of study 1.2.3" in said
+    assert "study 1.2.3: not compared: neither Orthanc nor the ledger nor a store knows of" in said
+
+
+@pytest.mark.parametrize("study", ["1.2.3", ""])
+def test_audit_of_a_study_that_nobody_knows(site, tmp_path, study):
+    """Such as one that was misspelt, or that a script has in a variable without a value."""
+    report = tmp_path / "report"
+    told = run_json(site, "audit", "--study", study, "--report", str(report), code=2)
+    (error,) = (line["Error"] for line in told["Studies"])
+    assert "neither Orthanc nor the ledger nor a store knows of it" in error
+    assert (told["Errors"], told["ExitCode"]) == (1, 2)
+    assert lines_of(report)[-1]["End"]["ExitCode"] == 2
+
+
+def test_audit_of_a_period_that_is_none(site):
+    for until in ("2026-01-01", "2026-01-02"):
+        said = run(site, "audit", "--since", "2026-01-02", "--until", until, code=2)
+        assert "--until is to be later" in said
 
 
 def test_audit_with_two_patients_under_one_study(site):

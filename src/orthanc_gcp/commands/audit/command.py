@@ -78,6 +78,8 @@ def audit(**options: Any) -> None:
     asked = Options(study=None if study is None else storable(study), **options)
     if asked.fix and asked.without_orthanc:
         fail("--fix needs Orthanc: what it does not have cannot be sent")
+    if asked.since and asked.until and asked.since >= asked.until:
+        fail(f"nothing is from {asked.since} on and before {asked.until}: --until is to be later")
     settings = settings_of([asked.config])
     if asked.account in settings.rejected:
         fail(settings.rejections[asked.account])

@@ -216,6 +216,10 @@ class _Run:
 
     def _problems(self) -> Iterator[StudyResult]:
         """What lets nobody know what is wanted."""
+        study, totals = self._asked.study, self._totals
+        if study is not None and not (totals.errors or any(totals.counts.values())):
+            words = "neither Orthanc nor the ledger nor a store knows of it"
+            yield StudyResult(study, None, error=words)
         if self._orthanc is not None:
             for problem in self._settings.rule_problems:
                 yield StudyResult(None, None, error=str(problem))
@@ -246,8 +250,6 @@ class _Run:
             self._write_end(code, complete=True)
             if asked.resume and self._report is None:
                 self._positions.forget()
-        if asked.study and not (totals.errors or any(totals.counts.values())):
-            fail(f"neither Orthanc nor the ledger nor a store knows of study {asked.study}")
         return code
 
     def _break_off(self) -> int:
