@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -138,3 +139,8 @@ def test_what_cannot_be_gone_on_with(tmp_path, content, words):
 def test_one_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         Report.resume(tmp_path / "report", WHAT)
+
+
+def test_what_has_no_lines_is_no_report():
+    with pytest.raises(ResumeError, match="no report"):
+        Report.resume(Path("/dev/full"), WHAT)  # it gives zeros without an end

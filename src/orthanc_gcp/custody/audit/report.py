@@ -24,6 +24,8 @@ __all__ = ["Report"]
 
 FORMAT = 1
 _ONLY_OWNER = 0o600
+LONGEST_LINE = 64 << 20
+"""Bytes; one has what differs of a study."""
 
 
 class Report:
@@ -175,9 +177,9 @@ def _locked(descriptor: int, path: Path) -> tuple[BinaryIO, FileLock | None]:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
-    """The whole lines, each with where it ends."""
+    """The whole lines, each with where it ends; a longer one than a report has is none."""
     place = 0
-    for line in file:
+    while line := file.readline(LONGEST_LINE):
         place += len(line)
         if not line.endswith(b"\n"):
             return
