@@ -160,3 +160,23 @@ def test_an_index_is_recognized_whose_first_and_last_instances_are_gone(life, re
     life.run(60)
     (known,) = life.ledger.indexes.all()
     assert life.workers[-1].follower.source == known.source
+
+
+@ONE
+def test_what_counted_as_lost_is_sent_when_the_index_is_back(life):
+    """A wrong volume was mounted for some minutes, while a worker outside of Orthanc went on."""
+    (orthanc,) = life.orthancs
+    index = orthanc.index
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    life.fault(status=503)
+    mine = life.receive(index, AFTER)
+    life.run()
+    for mounted in (backup, index):
+        orthanc.stop()
+        life.run(30)
+        orthanc.start(mounted)
+        life.be_well()
+        life.run(4 * ABSENT_FOR)
+        assert life.states()[mine][0] == ("lost" if mounted is backup else "confirmed")

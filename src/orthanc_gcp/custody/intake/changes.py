@@ -170,6 +170,7 @@ class Follower:
         self._verified = float("-inf")
         self._refused_since: float | None = None
         self._refused, self._seen_before = "", 0.0
+        self._restored = ""
         self._another_since: float | None = None
         self._away_since: float | None = None
         self._apart: tuple[int, float] | None = None
@@ -491,6 +492,7 @@ class Follower:
         )
         there = tuple(mark for mark in cursor.marks if self._has(mark))
         seq = there[0].seq if there else 0
+        self._restored = cursor.source
         if not is_emptied:  # what was received behind that may be nowhere any more
             newest = [seconds_of(mark.date) for mark in (*there[:1], *cursor.marks[:1])]
             since = newest[0] if there else 0.0
@@ -535,6 +537,8 @@ class Follower:
         self._ledger.arrivals.record(found.arrivals, cursor, set_back=is_back)
         self._cursor = cursor
         self._note_recognized(cursor)
+        if self._restored == self._source:  # and now it may be what it was before
+            self._ledger.arrivals.reopen(self._source, set(new).difference(found.gone))
         self._protect(found)
         stable = [entry.orthanc_id for entry in entries if entry.kind in STABLE]
         if stable:
