@@ -26,7 +26,7 @@ from orthanc_gcp.custody.intake.identity import READ_MARGIN, source_of
 from orthanc_gcp.custody.intake.open_transfers import separate
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError
-from orthanc_gcp.ledger.schema import change_cursors, transfers
+from orthanc_gcp.ledger.schema import change_cursors, lost_changes, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
@@ -342,6 +342,38 @@ def test_an_older_backup_is_read_again_and_compared(ledger, orthanc, tmp_path, c
     caplog.clear()
     assert restarted.read() == NAME
     assert caplog.text == ""
+
+
+@BOTH
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_older_version_in_a_backup_is_sent_only_where_no_store_has_the_newer(
+    ledger, orthanc, tmp_path, stored
+):
+    content = bytearray(make_instance())
+    mine = orthanc.json("POST", "/instances", bytes(content))["ID"]
+    first = upload(orthanc)
+    Reader(ledger, orthanc).read()
+    files = {"old": ledger.arrivals.known(NAME, [mine])[mine].files}
+    backup = copy_of(orthanc, tmp_path / "backup")
+    time.sleep(1.1)  # Orthanc has whole seconds
+    content[-2] ^= 1
+    orthanc.json("POST", "/instances", bytes(content))
+    lost = upload(orthanc, 2)
+    Reader(ledger, orthanc).read()
+    files["new"] = ledger.arrivals.known(NAME, [mine])[mine].files
+    received = ledger.indexes.samples(NAME)
+    if stored:
+        with ledger.writing() as connection:
+            connection.execute(transfers.update().values(state="confirmed"))
+    swap(orthanc, backup)
+    Reader(ledger, orthanc).read()
+    assert ledger.arrivals.known(NAME, [mine])[mine].files == files["new" if stored else "old"]
+    with ledger.reading() as connection:
+        changes = connection.scalars(sql.select(lost_changes.c.changes)).all()
+    assert changes == ([] if stored else [1])
+    undone = {one for one in received if ledger.indexes.was_undone(NAME, received[one][1])}
+    assert {*lost, mine} <= undone
+    assert not ledger.indexes.was_undone(NAME, received[first[0]][1] - 1)
 
 
 @ONE
