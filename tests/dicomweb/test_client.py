@@ -13,10 +13,11 @@ import pytest
 
 from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, StoreError
 from orthanc_gcp.dicomweb import client as module
+from orthanc_gcp.transport import deadlines
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.parts import new_part, part_from, part_of
 from tests.emulator.client import make_dicom
-from tests.support.raw_server import RawServer, answer, says
+from tests.support.raw_server import Forgetful, RawServer, answer, closes, read_body, reset, says
 
 ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\n\r\n"
 CHUNKED = ENDLESS[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -439,3 +440,73 @@ def test_what_is_no_answer_of_files(said, reason):
 def test_nothing_is_no_files():
     with RawServer(says(answer(status="204 No Content"))) as server:
         assert retrieved(client(server), "1.2") == []
+
+
+# -- Connections that were idle -----------------------------------------------------------
+
+
+def is_forgotten(connection, head):
+    """As by a firewall: nothing comes back any more."""
+    while connection.recv(65536):
+        pass
+
+
+def closes_after_the_body(connection, head):
+    read_body(connection, head)
+    closes(connection, head)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch):
+    monkeypatch.setattr(deadlines, "LONGEST_IDLE", 0.0)
+    with Forgetful(is_forgotten) as server:
+        store = client(server)
+        for _ in range(3):
+            assert searching(store) == []
+        store.close()
+    assert server.connections == 3
+
+
+def resets(connection, _head):
+    reset(connection)
+
+
+@pytest.mark.parametrize("second", [closes, resets])
+def test_what_an_idle_connection_did_not_take_is_asked_again_at_once(second):
+    with Forgetful(second) as server:
+        store = client(server)
+        for _ in range(3):
+            assert searching(store) == []
+        store.close()
+    assert server.connections == 3
+    assert len(server.heads) == 5
+
+
+def test_what_an_idle_connection_did_not_take_wholly_is_sent_again_at_once():
+    part = part_of(make_dicom(b"x" * 8_000_000))
+    with Forgetful(closes) as server:
+        store = client(server)
+        assert searching(store) == []
+        stored = store.store([part])
+        store.close()
+    assert [one.status for one in stored.results.values()] == [InstanceStatus.UNACKNOWLEDGED]
+    assert stored.bytes_sent > 8_000_000
+    assert server.connections == 2
+
+
+def test_what_may_have_been_taken_is_not_sent_twice():
+    with Forgetful(closes_after_the_body) as server:
+        store = client(server)
+        assert searching(store) == []
+        with pytest.raises(StoreError, match="without an answer"):
+            store.store([part_of(make_dicom())])
+        store.close()
+    assert len(server.heads) == 2
+
+
+def test_a_server_that_answers_nothing_at_all_is_not_asked_twice():
+    with RawServer(closes) as server:
+        store = client(server)
+        with pytest.raises(StoreError):
+            searching(store)
+        store.close()
+    assert len(server.heads) == 1

@@ -8,12 +8,16 @@ import ssl
 import pytest
 
 from orthanc_gcp.dicomweb import StoreError
+from tests.dicomweb.parts import part_of
 from tests.dicomweb.receiving import LARGE, STORED, Recorder, client, large
+from tests.emulator.client import make_dicom
 from tests.support.certificates import Authority
 from tests.support.proxy import Proxy
 from tests.support.raw_server import (
+    Forgetful,
     RawServer,
     answer,
+    closes,
     hang_up,
     reset,
     stall,
@@ -90,6 +94,18 @@ def test_over_tls(tls):
         with pytest.raises(StoreError, match="TLS failed") as caught:
             client(server).store([large()])
     assert (caught.value.reason, caught.value.retryable) == ("tls", True)
+
+
+def test_what_an_idle_connection_over_tls_did_not_take_is_sent_again(tls):
+    context, authority = tls
+    part = part_of(make_dicom(b"x" * 8_000_000))
+    with Forgetful(closes, context) as server:
+        store = client(server, ca_certificates=authority)
+        for _ in range(2):
+            assert list(store.instances("1")) == []
+            assert store.store([part]).bytes_sent > 8_000_000
+        store.close()
+    assert server.connections == 4
 
 
 def through(proxy, server, authority):

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 Connection = socket.socket
@@ -135,3 +136,32 @@ def reset(connection: Connection) -> None:
     """End the connection with a reset (RST)."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def closes(connection: Connection, _head: bytes) -> None:
+    """Ends it just when the request comes."""
+    connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+class Forgetful(RawServer):
+    """Answers the first request of each connection; what becomes of the second is told.
+
+    ``connections`` counts them.
+    """
+
+    def __init__(self, second: Behaviour, tls: ssl.SSLContext | None = None) -> None:
+        self.asked = Counter[int]()
+        self.connections = 0
+
+        def behave(connection: Connection, head: bytes) -> None:
+            port = connection.getpeername()[1]
+            self.connections += not self.asked[port]
+            self.asked[port] += 1
+            if self.asked[port] > 1:
+                second(connection, head)
+                return
+            read_body(connection, head)
+            connection.sendall(answer(b"[]"))
+
+        super().__init__(behave, tls)

@@ -6,7 +6,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.redaction import printable
 from orthanc_gcp.transport.authorization import Authorization, fits_a_header
 from orthanc_gcp.transport.connections import network_error, pools, proxy_of, tls_context
+from orthanc_gcp.transport.deadlines import ClosedWhileIdleError
 
 __all__ = ["PAGE", "DicomStore", "Stored"]
 
@@ -85,7 +86,8 @@ class _Match:
 class DicomStore:
     """Talks to one DICOM store; several threads may use it at once.
 
-    Nothing is tried again here, and no redirect is followed. Every method also raises what
+    Nothing is tried again here but what an idle connection did not take, and no redirect is
+    followed. Every method also raises what
     ``authorization`` raises.
 
     Parameters
@@ -467,28 +469,47 @@ class DicomStore:
         """An answer whose body is still to be read, and the token that was used."""
         authorization = self._authorized(what)
         own = {"Accept": _JSON, "Accept-Encoding": "identity", **authorization.headers()}
-        body = iter(upload) if upload is not None else None
         response = None
         try:
-            response = self._pools.urlopen(
-                method,
-                self.url + path,
-                body=body,
-                headers={**own, **headers},
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
+            response = self._begun(method, path, {**own, **headers}, upload)
             yield response, authorization.token
         except exceptions.HTTPError as error:
             network = self._network_error(error, what)
             raise _lost(network) from network
         finally:
-            if body is not None:
-                body.close()
             if response is not None:
                 response.close()  # urllib3 reuses the connection if all of it was read
+
+    def _begun(
+        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer to a request, as far as its head.
+
+        What surely was not taken, as a connection ended just when it was used again, is sent once
+        more (RFC 9112 §9.3.1): what reads, and what has not left wholly.
+        """
+        try:
+            return self._asked(method, path, headers, upload)
+        except exceptions.ProtocolError as error:
+            was_idle = any(isinstance(one, ClosedWhileIdleError) for one in error.args)
+            if not was_idle or (upload is not None and upload.complete):
+                raise
+        return self._asked(method, path, headers, upload)
+
+    def _asked(
+        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None
+    ) -> urllib3.BaseHTTPResponse:
+        with closing(iter(upload)) if upload is not None else nullcontext() as body:
+            return self._pools.urlopen(
+                method,
+                self.url + path,
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
 
     def _authorized(self, what: str) -> Authorization:
         authorization = self._authorization()

@@ -59,6 +59,7 @@ class _Listening(BoundedConnection):
             response = super().getresponse()
             self._forget_socket()
             return response
+        self.note_closed(fault)
         raise fault
 
     def _forget_socket(self) -> None:

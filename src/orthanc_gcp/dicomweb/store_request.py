@@ -34,7 +34,7 @@ class Part:
 
 
 class Upload:
-    """The body of one request, to be iterated once.
+    """The body of one request, from its beginning whenever it is iterated.
 
     Iterating raises SourceError for a part that is not as announced, StoreError when it is stopped.
 
@@ -82,6 +82,7 @@ class Upload:
         self.complete = False
 
     def __iter__(self) -> Generator[bytearray | memoryview]:
+        self.sent, self.complete = 0, False
         for piece in _coalesced(self._pieces()):
             if self._stop is not None and self._stop():
                 raise _aborted("stopped while sending")

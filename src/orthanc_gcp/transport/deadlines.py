@@ -4,12 +4,16 @@ The time limit of a socket is one of silence: who sends a byte now and then neve
 head of an answer has to be there within the limit, whatever comes before it; what is interim (1xx)
 is no answer (RFC 9110 §15.2). A body may take as long as it flows: the limit, and a second more for
 each ``SLOWEST`` bytes. Only waiting for the other side counts, not what is done with the bytes.
+
+Nor is a connection used again that nothing has used for ``LONGEST_IDLE``: a firewall may have
+forgotten it without a word, and each request on it would wait for the time limit in vain.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import ssl
 import time
 from typing import Any
 
@@ -23,6 +27,7 @@ __all__ = [
     "BoundedConnection",
     "BoundedResponse",
     "BoundedTlsConnection",
+    "ClosedWhileIdleError",
     "ConsecutiveResponses",
     "EndlessInterimError",
     "WholeConnection",
@@ -32,6 +37,9 @@ __all__ = [
 
 SLOWEST = 1024
 """Bytes a second that a body flows with at least, on the mean."""
+LONGEST_IDLE = 45.0
+"""Seconds. Proxies end what is idle for a minute (Squid's ``pconn_timeout``, NGINX's
+``keepalive_timeout`` of 75 s), firewalls and NAT after some minutes, mostly without saying so."""
 MOST_INTERIM = 10_000
 """So many interim answers may come before the final one, as during an upload of hours."""
 
@@ -258,16 +266,63 @@ class ConsecutiveResponses:
         return response
 
 
+class ClosedWhileIdleError(http.client.RemoteDisconnected):
+    """A connection was ended just when it was used again (RFC 9112 §9.5)."""
+
+
+_CLOSED = (ConnectionError, ssl.SSLEOFError)
+
+
 class BoundedConnection(HTTPConnection):
     """A connection whose answers are bounded, and on which sending ends."""
 
     response_class = BoundedResponse
     _sending: _Allowance | None = None
+    _used_at = float("-inf")
+    _is_used_again = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether another request may be sent on it."""
+        is_idle = time.monotonic() - self._used_at > LONGEST_IDLE
+        return super().is_connected and not (self._is_used_again and is_idle)
+
+    def connect(self) -> None:
+        """Open it."""
+        self._is_used_again = False
+        super().connect()
 
     def request(self, *arguments: Any, **options: Any) -> None:
         """Send a request."""
         self._sending = None
         super().request(*arguments, **options)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        """The answer to the request that was sent, as far as its head.
+
+        Raises
+        ------
+        ClosedWhileIdleError
+            The other side has ended the connection, after other answers and without this one.
+        """
+        try:
+            response = super().getresponse()
+        except _CLOSED as error:
+            self.note_closed(error)
+            raise
+        self._used_at, self._is_used_again = time.monotonic(), True
+        return response
+
+    def note_closed(self, error: OSError) -> None:
+        """It has ended before an answer.
+
+        Raises
+        ------
+        ClosedWhileIdleError
+            There were answers before.
+        """
+        if self._is_used_again and isinstance(error, _CLOSED):
+            raise ClosedWhileIdleError(str(error)) from error
 
     def send(self, data: Any) -> None:
         """Send some bytes, as long as the other side takes them.
