@@ -9,11 +9,13 @@ import threading
 
 import pytest
 
+from orthanc_gcp.transport import deadlines
 from orthanc_gcp.transport.connections import Proxy as Address
 from orthanc_gcp.transport.connections import pools
 from tests.support import token_server as answers
 from tests.support.orthanc import free_port
 from tests.support.proxy import Proxy
+from tests.support.raw_server import RawServer, answer, says
 from tests.transport.exchange import ask, failure
 
 
@@ -163,6 +165,33 @@ def test_a_connection_that_nobody_takes():
         error = failure(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
     assert (error.reason, error.fault) == ("timeout", "timeout_connect")
     assert "no connection within 0.5 s" in str(error)
+
+
+def test_an_address_that_leads_nowhere_holds_up_no_other(monkeypatch):
+    """As IPv6 where a firewall drops it; afterwards it is tried last."""
+    asked, real = [], socket.getaddrinfo
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(RawServer(says(answer(b"{}"))))
+        listener = opened.enter_context(socket.socket())
+        listener.bind(("127.0.0.2", server.port))
+        listener.listen(0)
+        for _ in range(4):
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+
+        def resolve(host, port, *more, **options):
+            asked.append(host)
+            if host != "store.test":
+                return real(host, port, *more, **options)
+            return [*real("127.0.0.2", port), *real("127.0.0.1", port)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        monkeypatch.setattr(deadlines, "FIRST_ADDRESSES", 0.1)
+        monkeypatch.setattr(deadlines, "_tried_last", {})
+        for _ in range(2):
+            assert ask(f"http://store.test:{server.port}/", timeout=30).status == 200
+    assert asked == ["store.test", "127.0.0.2", "127.0.0.1", "store.test", "127.0.0.1"]
 
 
 def test_refused():

@@ -11,14 +11,17 @@ forgotten it without a word, and each request on it would wait for the time limi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
+import socket
 import ssl
 import time
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.response import HTTPResponse
 
 from orthanc_gcp.transport.tls_sessions import ResumingContext
@@ -40,6 +43,9 @@ SLOWEST = 1024
 LONGEST_IDLE = 45.0
 """Seconds. Proxies end what is idle for a minute (Squid's ``pconn_timeout``, NGINX's
 ``keepalive_timeout`` of 75 s), firewalls and NAT after some minutes, mostly without saying so."""
+FIRST_ADDRESSES, TRIED_LAST_FOR = 3.0, 600.0
+"""Seconds that each address of a host but the last may take to be connected to, and for which one
+that did not let itself be is tried last: IPv6 often leads nowhere (RFC 8305, RFC 6724)."""
 MOST_INTERIM = 10_000
 """So many interim answers may come before the final one, as during an upload of hours."""
 
@@ -271,6 +277,28 @@ class ClosedWhileIdleError(http.client.RemoteDisconnected):
 
 
 _CLOSED = (ConnectionError, ssl.SSLEOFError)
+_tried_last: dict[str, float] = {}
+"""Addresses that did not let themselves be connected to -> until when, by the monotonic clock."""
+
+
+def _addresses(host: str, port: int | None) -> list[str]:
+    """Those of a host, or its name where there is one at most."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return [host]  # urllib3 says what is wrong with it
+    addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    now = time.monotonic()
+    addresses.sort(key=lambda address: _tried_last.get(address, now) > now)
+    return addresses if len(addresses) > 1 else [host]
+
+
+def _try_last(address: str) -> None:
+    """An address does not let itself be connected to."""
+    now = time.monotonic()
+    for one in [one for one, until in list(_tried_last.items()) if until <= now]:
+        _tried_last.pop(one, None)
+    _tried_last[address] = now + TRIED_LAST_FOR
 
 
 class BoundedConnection(HTTPConnection):
@@ -291,6 +319,23 @@ class BoundedConnection(HTTPConnection):
         """Open it."""
         self._is_used_again = False
         super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        """A connection to one of the addresses of the host, none of which holds up the others."""
+        host, limit = self._dns_host, self.timeout
+        *first, last = _addresses(host, self.port)
+        try:
+            for self._dns_host in first:
+                self.timeout = min(limit or FIRST_ADDRESSES, FIRST_ADDRESSES)
+                with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
+                    made = super()._new_conn()
+                    made.settimeout(limit)
+                    return made
+                _try_last(self._dns_host)
+            self._dns_host, self.timeout = last, limit
+            return super()._new_conn()
+        finally:
+            self._dns_host, self.timeout = host, limit
 
     def request(self, *arguments: Any, **options: Any) -> None:
         """Send a request."""
