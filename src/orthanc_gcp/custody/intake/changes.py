@@ -279,12 +279,12 @@ class Follower:
 
     def _accept(self, match: Match, cursor: Cursor, name: str, known: Sequence[Cursor]) -> bool:
         """Go on with an index, if that is for this worker to do."""
-        is_copy = not match.is_by_name and self._is_copy_of_another(cursor)
-        self._candidate = "" if is_copy else cursor.source
-        follows = not is_copy and self._follows(cursor.source)
-        if is_copy:
+        if not match.is_by_name and self._is_copy_of_another(cursor):
+            self._candidate = ""
             self._refuse(cursor)
             return False
+        self._candidate = cursor.source
+        follows = self._follows(cursor.source)
         if not follows and (match.is_by_name or not cursor.marks):
             # Only a name says that it is this one, and nothing of it can be sent yet.
             if not match.is_by_name and cursor.source != self._begun:

@@ -10,7 +10,6 @@ then it is lost. So it is where the index was restored from a backup of before i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, quarantined, requeued
 from orthanc_gcp.ledger.rows import Outcome, Transfer
@@ -65,8 +64,7 @@ def of_absent(
 
 def _lost(row: Transfer, reason: TransferReason, since: float, words: str) -> Outcome:
     # It stays written down since when: that it is asked for again by hand changes nothing.
-    found = Outcome(row.id, State.LOST, reason, words, attempts=row.attempts)
-    return replace(found, absent_since=since)
+    return Outcome(row.id, State.LOST, reason, words, attempts=row.attempts, absent_since=since)
 
 
 def _absent(row: Transfer, since: float | None, now: float, words: str) -> Outcome:
