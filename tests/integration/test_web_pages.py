@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.integration.conftest import query, to_store
 from tests.integration.test_round_trip import sample
 from tests.support.orthanc import wait_until
 
+expect.set_options(timeout=30_000)  # a crowded machine draws a page slowly
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

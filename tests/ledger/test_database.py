@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 import sqlalchemy as sql
 
@@ -276,3 +277,21 @@ def test_whatever_is_written_leaves_a_mark(ledger):
         assert change_mark(ledger.engine) == marks[-1], "nothing was written"
     assert len(set(marks)) == (len(marks) if is_sqlite else 1)
     assert (None in marks) is not is_sqlite
+
+
+def test_a_signal_within_a_statement_is_no_error_of_the_database(postgresql_ledger, monkeypatch):
+    """psycopg can then not undo what is going on, and says so in an error of its own."""
+    engine = postgresql_ledger.engine
+    with engine.connect():
+        pass  # the next one asks this connection whether it is still there
+
+    def interrupted(cursor, *_arguments, **_options):
+        cursor.connection.pgconn.send_query(b"SELECT pg_sleep(0.1)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Cursor, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.connect()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1

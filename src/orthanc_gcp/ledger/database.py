@@ -167,6 +167,24 @@ def _hide_secrets(context: sql.ExceptionContext) -> None:
             )
 
 
+def _end_where_interrupted(context: sql.ExceptionContext) -> None:
+    """Let Ctrl-C be no error of the database.
+
+    A connection on which it ends a statement cannot be reset, and that error would take its place
+    (psycopg: a connection that is ``ACTIVE``).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The error is what it has left behind.
+    """
+    error: BaseException | None = context.original_exception
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error.with_traceback(None)
+        error = error.__context__
+
+
 def place(engine: sql.Engine) -> str:
     """Where a database is, without a password."""
     if engine.dialect.name == "sqlite":
@@ -305,6 +323,7 @@ def connect(url: str) -> sql.Engine:
     )
     event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "handle_error", _hide_secrets)
+    event.listen(engine, "handle_error", _end_where_interrupted)
     return engine
 
 

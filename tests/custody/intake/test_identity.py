@@ -13,6 +13,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
+    COMPARE_AT_MOST_EVERY,
     MISSING_ALONE_FOR,
     NOTE_READ_EVERY,
     PROVEN_FOR,
@@ -342,6 +343,27 @@ def test_an_older_backup_is_read_again_and_compared(ledger, orthanc, tmp_path, c
     caplog.clear()
     assert restarted.read() == NAME
     assert caplog.text == ""
+
+
+@BOTH
+@pytest.mark.parametrize("again", [True, False])
+def test_a_backup_that_ends_before_what_was_read_and_cleared(ledger, orthanc, tmp_path, again):
+    """The last numbers that were read were of what was cleared: no change of them is known."""
+    first = upload(orthanc, 1)
+    Reader(ledger, orthanc).read()
+    backup = copy_of(orthanc, tmp_path / "backup")
+    lost = upload(orthanc, 3)
+    orthanc.request("DELETE", "/changes")
+    Reader(ledger, orthanc).read()
+    swap(orthanc, backup)
+    if again:
+        orthanc.request("DELETE", "/changes")
+    reader = Reader(ledger, orthanc)
+    assert reader.read() == NAME
+    new = upload(orthanc, 1)
+    assert reader.read(later=2 * COMPARE_AT_MOST_EVERY) == NAME
+    assert rows(ledger) == {NAME: {*first, *lost, *new}}
+    assert not ledger.arrivals.has_gap(NAME)
 
 
 @BOTH

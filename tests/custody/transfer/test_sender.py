@@ -855,6 +855,16 @@ def test_many_that_are_refused_are_in_the_way_of_no_good_one(behind, front):
     behind.step_until(lambda: behind.states()[:5] == [State.QUARANTINED] * 5, 9)
 
 
+def test_good_ones_beside_one_that_is_refused_go_apart_where_all_seems_refused(behind, front):
+    """Nothing else comes that would be taken and show that it is not the destination."""
+    front.dislikes[b"poison"] = 400
+    for _ in range(4):
+        behind.receive(make_dicom(b"poison" * 10))
+        behind.step()
+    behind.receive(make_dicom(b"poison" * 10), make_dicom(), make_dicom())
+    behind.step_until(lambda: behind.states().count(State.ACKNOWLEDGED) == 2, 40)
+
+
 def test_who_answers_200_to_everything_and_names_nothing_is_no_store(behind, front):
     """A captive portal: the account pauses, and no instance is at fault."""
     behind.receive(*(make_dicom() for _ in range(5)))

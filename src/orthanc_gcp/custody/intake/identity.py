@@ -224,8 +224,8 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
             return Match.NONE  # the same later and not before: a coincidence
         elif found is None:
             contradicted |= there is not None or page.last < mark.seq
-    if not cursor.marks:
-        contradicted = orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
+    if not cursor.marks or cursor.marks[0].seq < cursor.seq:  # the last were not to be remembered
+        contradicted |= orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
     same = _has_files_of(orthanc, ledger.indexes.samples(cursor.source))
     if same is None and found is None:  # it may be long ago that it had those of both ends
         same = _has_files_of(orthanc, ledger.indexes.samples_between(cursor.source))

@@ -326,7 +326,7 @@ class Sender:
                 return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
-        return self._delayed(row, _reason_of(result), result.detail, alone=True)
+        return self._delayed(row, _reason_of(result), result.detail, most=1)
 
     def _conflict(
         self,
@@ -492,18 +492,24 @@ class Sender:
             return [quarantined(row, error.reason, str(error), None)]
         destination.congestion.failed(error, suspect=True)
         pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
-        return [
-            self._delayed(row, error.reason, str(error), pause=pause, counts=counts, alone=True)
-        ]
+        return [self._delayed(row, error.reason, str(error), pause=pause, counts=counts, most=1)]
 
     def _shared(
         self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
     ) -> list[Outcome]:
-        """All are refused alike: the account pauses, then another one is tried than these."""
-        pause = destination.congestion.failed(error) * (1 + destination.storing.sharing)
+        """All are refused alike: the account pauses, then another one is tried than these.
+
+        Also one that was not tried yet: it may be the first that is taken again. And what was sent
+        together goes apart, for some of it may be what is refused for ever.
+        """
+        pause = destination.congestion.failed(error) * (2 + destination.storing.sharing)
         words = f"nothing that is sent is taken: {error}"
+        together = len(transfers)
+        most = _half(together) if together > 1 else transfers[0].max_batch_instances
         return [
-            self._delayed(row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False)
+            self._delayed(
+                row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False, most=most
+            )
             for row in transfers
         ]
 
@@ -529,14 +535,11 @@ class Sender:
         *,
         pause: float | None = None,
         counts: bool = True,
-        alone: bool = False,
+        most: int | None = None,
     ) -> Outcome:
         attempts = row.attempts + counts
-        most = row.max_batch_instances
-        if alone:
-            most = 1
-        elif counts:
-            most = most_together(row, attempts, together)
+        if most is None:
+            most = most_together(row, attempts, together) if counts else row.max_batch_instances
         if pause is None:
             pause = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter)
         return requeued(
@@ -581,11 +584,15 @@ def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
     """Sent apart, to find the one at fault."""
     _log.info("account %s: sent in halves: %s", transfers[0].account, error)
-    half = (len(transfers) + 1) // 2
+    half = _half(len(transfers))
     return [
         requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
         for row in transfers
     ]
+
+
+def _half(together: int) -> int:
+    return (together + 1) // 2
 
 
 def _is_about_instances(error: StoreError) -> bool:
