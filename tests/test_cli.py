@@ -13,6 +13,8 @@ import pytest
 
 import orthanc_gcp
 from orthanc_gcp.cli import app
+from orthanc_gcp.ledger.database import connect, url_of
+from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.terminal import (
     COMMANDS,
     ROOT,
@@ -143,6 +145,29 @@ def test_no_room_for_what_it_prints():
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     said = "Error: what it prints cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plugin-script"], ["status", "CONFIGURATION"]])
+def test_whoever_reads_what_it_prints_leaves_early(words, tmp_path):
+    """As ``head`` does. Exit code 1 would say that the command has found something."""
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps({"StorageDirectory": str(tmp_path)}))
+    prepare(connect(url_of("", tmp_path)))
+    words = [str(file) if one == "CONFIGURATION" else one for one in words]
+    reader, writer = os.pipe()
+    os.close(reader)
+    called = [sys.executable, "-m", "orthanc_gcp", *words]
+    done = subprocess.run(called, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_another_connection_that_ends_is_none_of_its_reader(monkeypatch):
+    def fail(*_arguments, **_options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(app.commands["plugin-script"], "callback", fail)
+    assert "the command failed unexpectedly" in invoke("plugin-script", code=2).stderr
 
 
 def test_an_error_that_nobody_has_thought_of(monkeypatch):

@@ -23,7 +23,7 @@ from orthanc_gcp.commands.live.top import top
 from orthanc_gcp.commands.losses import losses
 from orthanc_gcp.commands.pause_resume import pause, resume
 from orthanc_gcp.commands.plugin_script import plugin_script
-from orthanc_gcp.commands.printing import print_any_text, say
+from orthanc_gcp.commands.printing import print_any_text, reader_has_left, say
 from orthanc_gcp.commands.quarantine.command import quarantine
 from orthanc_gcp.commands.quarantine.retry import retry
 from orthanc_gcp.commands.receipt import receipt
@@ -100,6 +100,7 @@ class Commands(click.Group):
 def _in_one_line() -> Iterator[None]:
     """Say what is wrong with a command line without the usage around it.
 
+    Whoever reads what is printed may leave before the end, as ``head`` does: nothing is said then.
     Of an error that nobody has thought of, it is said where it happened: its message may hold a
     secret or values of a patient.
 
@@ -117,12 +118,14 @@ def _in_one_line() -> Iterator[None]:
             raise
         help_command = f"{error.ctx.command_path} --help"
         raise CommandLineError(masked(f"{error.format_message()} (see {help_command})")) from None
-    except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, BrokenPipeError):
+    except (click.ClickException, click.exceptions.Exit, click.Abort, EOFError):
         raise  # click ends the command
     except KeyboardInterrupt:  # before the command has something to say of it
         say("broken off", err=True)
         raise click.exceptions.Exit(BROKEN_OFF) from None
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_has_left():
+            raise click.exceptions.Exit(CommandLineError.exit_code) from None
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             words = f"what it prints cannot be written: {error.strerror}"
             raise CommandLineError(words) from None

@@ -25,12 +25,12 @@ def demo() -> None:
     At a terminal everything stays up until Ctrl-C, to look around.
     """
     from pydicom import data  # noqa: F401 -- what is missing is said before anything is started
-    from rich.console import Console
 
     from orthanc_gcp.commands.demonstration import running
+    from orthanc_gcp.commands.printing import console as new_console
     from orthanc_gcp.emulator import server  # noqa: F401
 
-    console = Console(highlight=False)
+    console = new_console()
     folder = Path(tempfile.mkdtemp(prefix="orthanc-gcp-demo-"))
     # What was started ends with it, also by SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

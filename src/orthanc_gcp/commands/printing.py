@@ -7,13 +7,21 @@ a terminal would clear the screen, write its title, or show a text in another or
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import select
 import sys
 import unicodedata
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["cleaned", "print_any_text", "say"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["cleaned", "console", "print_any_text", "reader_has_left", "say"]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LAYOUT = "\n\t"
@@ -38,6 +46,28 @@ def print_any_text() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def console(width: int | None = None) -> Console:
+    """A console for tables; without its reader it fails, and does not end the process with 1."""
+    from rich.console import Console
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    return _Console(highlight=False, width=width)
+
+
+def reader_has_left() -> bool:
+    """Whether nobody reads standard output or standard error any more (poll(2), ``POLLERR``)."""
+    if not hasattr(select, "poll"):  # Windows does not say
+        return True
+    asked = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it is none of the system's files
+            asked.register(stream.fileno(), 0)
+    return any(events & select.POLLERR for _, events in asked.poll(0))
 
 
 class _Shown(dict[int, str]):

@@ -18,6 +18,7 @@ from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.commands.live.figures import Figures, LedgerFigures
 from orthanc_gcp.commands.printing import cleaned, say
+from orthanc_gcp.commands.printing import console as new_console
 from orthanc_gcp.worker.samples import lost_instances
 
 if TYPE_CHECKING:
@@ -105,10 +106,8 @@ def _live(overviews: Iterator[Figures]) -> None:
 
 def console() -> Console:
     """Where it is printed: as wide as a terminal is, and elsewhere so that nothing is broken up."""
-    from rich.console import Console
-
-    there = Console(highlight=False)
-    return there if there.is_terminal else Console(highlight=False, width=WIDE)
+    there = new_console()
+    return there if there.is_terminal else new_console(WIDE)
 
 
 def page(overview: Mapping[str, Any], *, bars: bool) -> Group:
