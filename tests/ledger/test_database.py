@@ -295,3 +295,16 @@ def test_a_signal_within_a_statement_is_no_error_of_the_database(postgresql_ledg
             engine.connect()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_a_database_that_is_away_after_a_signal_is_away():
+    """What is to be written down of how far it came is not, and has to be said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    engine = database.connect(database.url_of(f"postgresql://127.0.0.1:{port}/db", Path()))
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(sql.exc.OperationalError):
+            engine.connect()
+    engine.dispose()

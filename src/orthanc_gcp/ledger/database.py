@@ -171,18 +171,18 @@ def _end_where_interrupted(context: sql.ExceptionContext) -> None:
     """Let Ctrl-C be no error of the database.
 
     A connection on which it ends a statement cannot be reset, and that error would take its place
-    (psycopg: a connection that is ``ACTIVE``).
+    (psycopg: a connection that is ``ACTIVE``). A database that is away says so by other errors:
+    also while somebody writes down how far it came before Ctrl-C.
 
     Raises
     ------
     KeyboardInterrupt
         The error is what it has left behind.
     """
-    error: BaseException | None = context.original_exception
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            raise error.with_traceback(None)
-        error = error.__context__
+    error = context.original_exception
+    is_left_behind = isinstance(context.sqlalchemy_exception, sql.exc.ProgrammingError)
+    if is_left_behind and isinstance(error.__context__, KeyboardInterrupt):
+        raise error.__context__.with_traceback(None)
 
 
 def place(engine: sql.Engine) -> str:
