@@ -25,7 +25,7 @@ demo: setup
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	$(MAKE) --jobs 2 --output-sync lint compiled
-	$(RUN)/pytest $(SIDE_BY_SIDE)
+	$(RUN)/pytest -m "not long" $(SIDE_BY_SIDE)
 
 # The tests, once for all who run them side by side
 compiled: setup
@@ -53,6 +53,7 @@ compat: setup
 
 # Kills and failures by chance, N times, and what takes long: N=1000 SEED=1 make torture
 torture: setup
+	$(RUN)/pytest -m long $(SIDE_BY_SIDE)
 	TORTURE_N=$(N) TORTURE_SEED=$(SEED) $(RUN)/pytest -s --timeout 0 torture
 
 # All but the crowd, or some: make bench NAMES="start stop"

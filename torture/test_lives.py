@@ -24,7 +24,6 @@ def test_lives(
     server = Postgres() if kind == "PostgreSQL" else None
     try:
         monkeypatch.setattr(OrthancLife, "database_url", server.url if server else "")
-        monkeypatch.setattr(OrthancLife, "emulator_folder", tmp_path, raising=False)
         with Emulator(Options(tmp_path)) as emulator:
             monkeypatch.setattr(OrthancLife, "emulator", emulator, raising=False)
             run_state_machine_as_test(  # type: ignore[no-untyped-call]

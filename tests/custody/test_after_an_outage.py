@@ -30,7 +30,7 @@ def work(life: Life, seconds: float, step: float = 0.5) -> float:
 
 
 @ONE
-@pytest.mark.parametrize("lasts", [60, 600])
+@pytest.mark.parametrize("lasts", [60, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "error", [AWAY, DOWN, FORBIDDEN, NO_TOKEN, BAD], ids=lambda one: one.reason
 )

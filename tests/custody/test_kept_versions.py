@@ -20,7 +20,6 @@ from orthanc_gcp.custody.reporting.quarantine import dismiss
 from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator, Options
-from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.selection import Selection
@@ -35,6 +34,7 @@ from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulated_worker import ACCOUNT, SimulatedWorker, Town
 from tests.support.simulation import FakeClock
 from tests.support.site import Site, make_instance
+from tests.support.stored import stored_digests
 
 OLD, NEW = file_of(0, 0, 0, 0, 0), file_of(0, 0, 0, 0, 1)
 """Two versions of one instance, of the same size."""
@@ -131,18 +131,13 @@ class Life:
             self.clock.time += 0.6 if any(worked) else 5
 
     def nothing_false(self) -> None:
+        stored = stored_digests(self.emulator, self.name)
         for row in rows(self.ledger):
             if row.state == State.CONFIRMED:
-                assert self.stored(row) == row.sha256, f"confirmed, and not there: {row}"
+                assert stored.get(_uids(row)) == row.sha256, f"confirmed, and not there: {row}"
 
     def stored(self, row: sql.Row) -> str | None:
-        uids = row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-        try:
-            with self.store.open(*uids) as pieces:
-                return sha256(b"".join(pieces))
-        except StoreError as error:
-            assert error.status == 404, error
-            return None
+        return stored_digests(self.emulator, self.name).get(_uids(row))
 
     def fault(self, **of_post: object) -> None:
         """What the store does wrong with what is sent, until it is well again."""
@@ -164,6 +159,10 @@ class Life:
         for one in (*self.workers, *self.orthancs):
             one.end() if isinstance(one, SimulatedWorker) else one.close()
         self.store.close()
+
+
+def _uids(row: sql.Row) -> tuple[str, str, str]:
+    return row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from tests.support.mishaps import Killer, Patients, nothing_false
 from tests.support.site import Site
 
 KILLS = 12
 
 
+@pytest.mark.long
 def test_kills_at_random_moments(tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")

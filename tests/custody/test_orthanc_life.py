@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -25,7 +24,7 @@ from tests.support.orthanc_life import OrthancLife, file_of
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulated_worker import ACCOUNT, SimulatedWorker
 
-LIVES, STEPS = 10, 40
+LIVES, STEPS = 6, 40
 
 
 def test_nothing_is_unread_of_an_orthanc_of_which_nothing_is_left() -> None:
@@ -245,9 +244,8 @@ def begun(
 @pytest.fixture(scope="module", autouse=True)
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One for all lives: each has a store of its own."""
-    folder: Path = tmp_path_factory.mktemp("emulator")
-    with Emulator(Options(folder)) as emulator:
-        OrthancLife.emulator, OrthancLife.emulator_folder = emulator, folder
+    with Emulator(Options(tmp_path_factory.mktemp("emulator"))) as emulator:
+        OrthancLife.emulator = emulator
         yield
 
 

@@ -43,7 +43,7 @@ def odd_ones(site: Site):
     return [row for row in site.rows() if row.state != "confirmed"]
 
 
-@pytest.mark.parametrize("trouble", [500, 503, "reset"])
+@pytest.mark.parametrize("trouble", [500, pytest.param(503, marks=pytest.mark.long), "reset"])
 def test_an_instance_that_always_fails(site, front, trouble):
     files = make_study(instances=40)
     poison = files[17][-2000:]
@@ -62,7 +62,7 @@ def test_an_instance_that_always_fails(site, front, trouble):
     wait_truly(site, confirmed=50)
 
 
-@pytest.mark.parametrize("trouble", [400, 413])
+@pytest.mark.parametrize("trouble", [400, pytest.param(413, marks=pytest.mark.long)])
 def test_an_instance_that_is_refused(site, front, trouble):
     files = make_study(instances=40)
     front.dislikes[files[5][-2000:]] = trouble

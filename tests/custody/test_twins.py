@@ -46,7 +46,12 @@ def be_refused(life: Life, twin: SimulatedOrthanc) -> None:
 
 # What has nothing of its own cannot be told from a backup by a worker that is new.
 @pytest.mark.parametrize(
-    ("receives", "both_restart"), [(True, False), (True, True), (False, False)]
+    ("receives", "both_restart"),
+    [
+        (True, True),
+        pytest.param(True, False, marks=pytest.mark.long),
+        pytest.param(False, False, marks=pytest.mark.long),
+    ],
 )
 def test_it_takes_nothing_over_while_the_original_is_started_again(
     life, twin, receives, both_restart

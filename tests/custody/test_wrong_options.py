@@ -31,7 +31,11 @@ def status(site: Site):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"BaseUrl": "healthcare.googleapis.com"}, {"BaseURL": "x"}, {"Accounts": {ACCOUNT: {}}}],
+    [
+        {"BaseUrl": "healthcare.googleapis.com"},
+        pytest.param({"BaseURL": "x"}, marks=pytest.mark.long),
+        pytest.param({"Accounts": {ACCOUNT: {}}}, marks=pytest.mark.long),
+    ],
     ids=str,
 )
 def test_what_is_for_an_account_with_a_mistake_waits(tmp_path, wrong):

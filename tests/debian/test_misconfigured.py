@@ -190,7 +190,20 @@ def site(host):
     return host
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+ALIKE = {
+    "section misspelt",
+    "address without a scheme",
+    "rule with a keyword in the wrong case",
+    "rule for an account that is none",
+    "proxy that is none",
+}
+"""Those that are found in the same way as others."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in ALIKE else ()) for name in MISTAKES],
+)
 def test_a_mistake_is_found_and_corrected_by_what_is_said(site, name):
     mistake = MISTAKES[name]
     mistake.make(site)

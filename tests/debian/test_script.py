@@ -42,12 +42,9 @@ def script_of(host) -> str:
         "orthanc_gcp",  # the package's own
         "orthanc-gcp",
         "google",  # packages that it needs, imported at once or later
-        "urllib3",
-        "cryptography",
-        "json",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("urllib3", "cryptography")),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("json", "threading", "socket")),
         "logging",
-        "threading",
-        "socket",
         "a script with blanks",
     ],
 )

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import random
 import shutil
-import sqlite3
 import sys
 import tempfile
 from datetime import timedelta
@@ -40,6 +39,7 @@ from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.support.simulated_worker import ACCOUNT, Killed, SimulatedWorker, Town
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
+from tests.support.stored import stored_digests
 
 __all__ = ["OrthancLife", "file_of"]
 
@@ -114,11 +114,10 @@ class OrthancLife(RuleBasedStateMachine):
     database_url = ""
     emulator: Emulator
     """One for all lives: each has a store of its own."""
-    emulator_folder: Path
 
     def __init__(self) -> None:
         super().__init__()
-        conflict.READERS = 1  # one after another, for the same life again
+        self._readers, conflict.READERS = conflict.READERS, 1  # for the same life again
         self.folder = Path(tempfile.mkdtemp(prefix="life-"))
         self.clock = FakeClock()
         self.chance = random.Random(1)
@@ -196,6 +195,7 @@ class OrthancLife(RuleBasedStateMachine):
                 worker.end()
             for orthanc in self.orthancs:
                 orthanc.close()
+            conflict.READERS = self._readers
             self.emulator.delete_store(self.store_name)
             logging.getLogger("orthanc_gcp").removeHandler(self.defects)
             shutil.rmtree(self.folder)
@@ -471,17 +471,7 @@ class OrthancLife(RuleBasedStateMachine):
 
     def stored(self) -> dict[Uids, str]:
         """The SHA-256 of what the store has."""
-        query = (
-            "SELECT studies.uid, series.uid, instances.uid, sha256 FROM instances"
-            " JOIN series ON series.id = series JOIN studies ON studies.id = study"
-            " JOIN stores ON stores.id = store WHERE stores.name = ?"
-        )
-        index = sqlite3.connect(f"file:{self.emulator_folder}/index.sqlite?mode=ro", uri=True)
-        try:
-            found = index.execute(query, (str(self.store_name),)).fetchall()
-        finally:
-            index.close()
-        return {(study, series, uid): digest.hex() for study, series, uid, digest in found}
+        return stored_digests(self.emulator, self.store_name)
 
     @precondition(lambda self: bool(self.orthancs))
     @invariant()

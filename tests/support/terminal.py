@@ -80,6 +80,32 @@ def invoke(*arguments: object, code: int = 0, **environment: str) -> Result:
     return done
 
 
+_MANY = """
+import json, sys
+from tests.support.terminal import run_here
+print(json.dumps([run_here(*words) for words in json.loads(sys.argv[1])]))
+"""
+
+
+def run_here(*words: str) -> tuple[int, str]:
+    """The exit code of a command that is run in this process, and what it says."""
+    done = CliRunner().invoke(app, words)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def commands(
+    asked: Sequence[Sequence[object]], before: Sequence[str] = ()
+) -> list[tuple[int, str]]:
+    """The exit codes of some commands, and what they say: one process runs them all."""
+    words = json.dumps([list(map(str, one)) for one in asked])
+    line = [*before, sys.executable, "-c", _MANY, words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return [(code, said) for code, said in json.loads(done.stdout)]
+
+
 def with_config(name: str, config: object, *more: str) -> list[object]:
     return [name, *(config if one == "CONFIG" else one for one in COMMANDS[name]), *more]
 
@@ -88,7 +114,7 @@ def one_line(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
     """What a command has said that could not do what it is for."""
     said = done.stdout + done.stderr
     assert done.returncode == code, said
-    return _only_line(said)
+    return only_line(said)
 
 
 def refused(*arguments: object) -> str:
@@ -98,10 +124,10 @@ def refused(*arguments: object) -> str:
     """
     if arguments[0] in SERVICES:
         return one_line(command(*arguments))
-    return _only_line(invoke(*arguments, code=2).output)
+    return only_line(invoke(*arguments, code=2).output)
 
 
-def _only_line(said: str) -> str:
+def only_line(said: str) -> str:
     assert "Traceback" not in said, said
     lines = said.strip().splitlines()
     assert len(lines) == 1, said
