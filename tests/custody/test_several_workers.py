@@ -129,7 +129,7 @@ def test_workers_share_what_waits(tmp_path, postgres):
         site.stop_worker()
         ledger = Ledger(site.engine())
         pause(ledger, ACCOUNT)
-        sent = [site.upload(content) for content in make_study(series=8, instances=100)]
+        sent = [site.upload(content) for content in make_study(series=8, instances=40)]
         site.emulator.switch(latency=0.5)
         for name in ("one", "two"):
             site.start_worker(name)
@@ -208,12 +208,14 @@ def test_orthancs_take_turns_where_there_is_one_connection(tmp_path, postgres):
                 site.upload(content)
             other.upload(make_study(instances=1)[0])
 
-            def of_other():
-                return [row.state for row in site.rows() if row.source == first.source]
+            def taken(of_other: bool) -> float:
+                """When the last one of the other Orthanc, or of this one, was taken."""
+                rows = [row for row in site.rows() if (row.source == first.source) is of_other]
+                return max(row.acknowledged_at or 0.0 for row in rows)
 
-            wait_until(lambda: of_other() in (["confirmed", "acknowledged"], ["confirmed"] * 2), 60)
-            assert "waiting" in site.states(), "the other had to wait for all of them"
+            wait_until(lambda: taken(of_other=True) > first.acknowledged_at, 60)
             site.emulator.switch(bandwidth=None)
             site.wait_for(confirmed=82)
+            assert taken(of_other=True) < taken(of_other=False), "it had to wait for all of them"
         finally:
             other.__exit__()

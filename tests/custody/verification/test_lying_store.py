@@ -80,6 +80,7 @@ class Trial:
             self.steady, 8, Outage(logging.getLogger("store"), "down", "up", self.steady)
         )
         self.destination: Destination | None = None
+        self.timeout = 2.0
 
     def acknowledge(self, *instances: tuple[str, str, str], source: str = "o") -> None:
         arrivals = [
@@ -106,7 +107,7 @@ class Trial:
 
     def read(self, store: RawServer, *series: Series) -> dict[str, str]:
         """Read back these series, or all; the states by SOP Instance UID."""
-        client = DicomStore(store.url, lambda: Authorization("token"), timeout=2)
+        client = DicomStore(store.url, lambda: Authorization("token"), timeout=self.timeout)
         made = Destination("a", client, client, self.window, False, "Metadata")
         scopes = self.destination or made
         self.destination = replace(made, reading=scopes.reading, finding=scopes.finding)
@@ -120,7 +121,7 @@ class Trial:
     def read_together(self, store: RawServer, series: list[Series]) -> None:
         """Read back these series as after a batch."""
         self.read(store, Series("none", "none"))
-        client = DicomStore(store.url, lambda: Authorization("token"), timeout=2)
+        client = DicomStore(store.url, lambda: Authorization("token"), timeout=self.timeout)
         self.destination = replace(self.destination, store=client)
         self._confirm(series)
         client.close()
@@ -240,6 +241,7 @@ def test_pages_without_end_end(trial, monkeypatch):
     def endless(_):
         return [match(STUDY, SERIES, f"8.{next(numbers)}") for _ in range(5000)]
 
+    trial.timeout = 60.0
     with LyingStore(endless) as store:
         trial.acknowledge(*instances(FEW + 1))
         assert set(trial.read(store).values()) == {"acknowledged"}

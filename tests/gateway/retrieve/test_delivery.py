@@ -208,8 +208,9 @@ def test_what_is_proposed():
 
 
 @pytest.mark.parametrize(("count", "most"), [(20, 1), (70, 10)])
-def test_many_classes(gateway, client, count, most):
+def test_many_classes(gateway, client, monkeypatch, count, most):
     """One association for all; of more than it has room for, another one for the others."""
+    monkeypatch.setattr(service, "GROW_AFTER", 60)
     classes = [str(one.abstract_syntax) for one in AllStoragePresentationContexts[:count]]
     client.store(*(make_dicom(StudyInstanceUID=STUDY, SOPClassUID=one) for one in classes))
     with receiving({one: [EXPLICIT] for one in classes}) as received:
