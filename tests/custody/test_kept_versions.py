@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.custody.intake.changes import RECOGNIZE_EVERY
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.open_transfers import hand_over
+from orthanc_gcp.custody.intake.recognition import RECOGNIZE_EVERY
 from orthanc_gcp.custody.outcomes import ABSENT_FOR
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.reporting.quarantine import dismiss

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from orthanc_gcp.custody.intake.changes import REFUSE_AFTER
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.recognition import REFUSE_AFTER
 from orthanc_gcp.emulator.server import Emulator, Options
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -217,7 +217,7 @@ def test_that_one_index_is_wanted_says_nothing_of_another() -> None:
     with begun() as life:
         (worker,) = life.workers
         worker.ledger.indexes.want("one")
-        asked = [worker.follower._is_wanted(source) for source in ("one", "two", "one")]
+        asked = [worker.follower._recognition.is_wanted(source) for source in ("one", "two", "one")]
         assert asked == [True, False, True]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_gcp.custody.intake.changes import RECOGNIZE_EVERY
+from orthanc_gcp.custody.intake.recognition import RECOGNIZE_EVERY
 from orthanc_gcp.custody.reporting.operations import pause, resume
 from orthanc_gcp.ledger.ledger import Ledger
 from tests.support.orthanc import wait_until

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orthanc_gcp.custody.intake.changes import COPY_WAITS, REFUSE_AFTER, SEEN_EVERY
+from orthanc_gcp.custody.intake.changes import SEEN_EVERY
+from orthanc_gcp.custody.intake.recognition import COPY_WAITS, REFUSE_AFTER
 from orthanc_gcp.custody.outcomes import ABSENT_FOR
 from tests.custody.life_of_one import emulator, life
 from tests.custody.test_kept_versions import Life

@@ -25,9 +25,9 @@ from hypothesis.stateful import (
 )
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.custody.intake.changes import RECOGNIZE_EVERY
 from orthanc_gcp.custody.intake.open_rows import OPEN
 from orthanc_gcp.custody.intake.open_transfers import open_transfers
+from orthanc_gcp.custody.intake.recognition import RECOGNIZE_EVERY
 from orthanc_gcp.custody.verification import conflict
 from orthanc_gcp.emulator.resource_names import StoreName
 from orthanc_gcp.emulator.server import Emulator

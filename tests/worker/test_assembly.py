@@ -51,7 +51,7 @@ def test_where_orthanc_is_asked_tells_it_from_others(tmp_path, url, since, addre
     """Not for a worker that Orthanc has started: its folder says since when it is followed."""
     settings = read(tmp_path, Database=f"sqlite:///{tmp_path}/ledger.sqlite")
     worker = assemble(settings, OrthancRest(url), "w", since)
-    assert worker._parts.follower._address == address
+    assert worker._parts.follower._recognition.address == address
 
 
 def test_a_database_that_cannot_be_meant_keeps_it_from_starting(tmp_path):
@@ -124,7 +124,7 @@ def test_a_worker_says_what_it_sends(tmp_path, orthanc, ledger, sends):
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
-        wait_until(lambda: worker._parts.follower._recognized, 20)
+        wait_until(lambda: worker._parts.follower._is_noted, 20)
         place = ledger.destinations.find("google"), worker._parts.follower.source
         assert served(ledger.engine) == ({place} if sends else set())
     finally:

@@ -13,17 +13,13 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
-from orthanc_gcp.custody.intake import changes as module
-from orthanc_gcp.custody.intake.changes import (
-    COMPARE_AT_MOST_EVERY,
-    MISSING_ALONE_FOR,
-    NOTE_READ_EVERY,
-    RETRY_SHARE,
-    SWEEP_EVERY,
-    Follower,
-)
+from orthanc_gcp.custody.intake import selection
+from orthanc_gcp.custody.intake.changes import NEW_FOR, NOTE_READ_EVERY, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.identity import NEVER, READ_MARGIN
+from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
+from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.intake.selection import RETRY_SHARE
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -140,7 +136,7 @@ def test_changes_that_were_read_and_cleared_are_no_gap(ledger, orthanc, follow):
 def test_a_gap_is_known_after_a_crash_and_not_compared_too_often(ledger, orthanc, follow):
     first = follow()
     read_all(first)
-    first._inventory.step = lambda _: 1 / 0
+    first._comparison._inventory.step = lambda _: 1 / 0
     lost = upload(orthanc, [make_instance()])
     orthanc.request("DELETE", "/changes")
     upload(orthanc, [make_instance()])
@@ -165,7 +161,7 @@ def test_changes_that_are_cleared_again_while_all_is_compared(ledger, orthanc, f
     orthanc.request("DELETE", "/changes")
     lost += upload(orthanc, [make_instance()])
     follower.clock.time += COMPARE_AT_MOST_EVERY + 1
-    while not follower._comparing:
+    while not follower._comparison._running:
         assert follower.step()
     lost += upload(orthanc, [make_instance()])
     orthanc.request("DELETE", "/changes")
@@ -180,14 +176,14 @@ def test_changes_that_are_cleared_again_while_all_is_compared(ledger, orthanc, f
 def test_a_comparison_that_breaks_off_is_made_again_soon(ledger, orthanc, follow, monkeypatch):
     follower = follow()
     with monkeypatch.context() as broken:
-        broken.setattr(follower._inventory, "step", lambda _: 1 / 0)
+        broken.setattr(follower._comparison._inventory, "step", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             read_all(follower)
         read_all(follower)  # not at once
-    assert not follower._has_compared
+    assert not follower._comparison.has_ended
     follower.clock.time += COMPARE_AT_MOST_EVERY + 1
     read_all(follower)
-    assert follower._has_compared
+    assert follower._comparison.has_ended
 
 
 @pytest.mark.parametrize("away", ["Orthanc", "ledger"])
@@ -419,7 +415,7 @@ def test_of_those_that_take_too_long_one_is_tried_now_and_then(ledger, orthanc, 
         follower.clock.time += 10
         return attributes(*question)
 
-    monkeypatch.setattr(follower._rules, "_attributes", taking_seconds)
+    monkeypatch.setattr(follower._selector._rules, "_attributes", taking_seconds)
     for later, tried in ((SWEEP_EVERY, 1), (SWEEP_EVERY, 1), (10 * RETRY_SHARE, 2)):
         follower.clock.time += later + 1
         read_all(follower)
@@ -467,7 +463,7 @@ def test_nothing_goes_on_when_very_many_cannot_be_read(
     read_all(follower)
     before = ledger.indexes.get(SOURCE)
     _, show = hidden()
-    monkeypatch.setattr(module, "MOST_UNREADABLE", 0)
+    monkeypatch.setattr(selection, "MOST_UNREADABLE", 0)
     with pytest.raises(OrthancError, match="cannot read what it has stored"):
         read_all(follower)
     assert ledger.indexes.get(SOURCE) == before
@@ -516,7 +512,7 @@ def test_new_studies_are_said_before_they_count_as_read(ledger, clock, start_ort
 
 
 def test_a_study_from_long_ago_is_not_new(ledger, clock, start_orthanc):
-    clock.now = time.time() + module.NEW_FOR + 60
+    clock.now = time.time() + NEW_FOR + 60
     source = OrthancSource(OrthancRest(start_orthanc.url), start_orthanc.folder / "storage")
     found = []
     upload(start_orthanc, make_study(instances=1, size=16))
@@ -636,7 +632,7 @@ def test_nothing_is_noted_while_all_is_compared(noting, monkeypatch):
     noting.receive(2)
     noting.index.clear_changes()
     noting.receive(3)
-    monkeypatch.setattr(noting.follower._inventory, "step", lambda _: [])
+    monkeypatch.setattr(noting.follower._comparison._inventory, "step", lambda _: [])
     noting.time.time += NOTE_READ_EVERY + 1
     before = list(noting.moments)
     for _ in range(5):

@@ -13,18 +13,16 @@ import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake.changes import (
-    COMPARE_AT_MOST_EVERY,
-    MISSING_ALONE_FOR,
     NOTE_READ_EVERY,
-    PROVEN_FOR,
-    RECOGNIZE_EVERY,
-    REFUSE_AFTER,
     SEEN_EVERY,
     SWEEP_EVERY,
     Follower,
 )
 from orthanc_gcp.custody.intake.identity import READ_MARGIN, source_of
+from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
+from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.open_transfers import separate
+from orthanc_gcp.custody.intake.recognition import PROVEN_FOR, RECOGNIZE_EVERY, REFUSE_AFTER
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import change_cursors, lost_changes, transfers
@@ -478,7 +476,7 @@ def test_what_was_deleted_since_is_no_gap(ledger, orthanc):
         orthanc.json("DELETE", f"/instances/{one}")
     new = upload(orthanc)
     for one in (reader, Reader(ledger, orthanc)):
-        one.follower._open_gap = lambda: 1 / 0
+        one.follower._comparison.open_gap = lambda: 1 / 0
         assert one.read(2 * RECOGNIZE_EVERY) == NAME
     assert rows(ledger) == {NAME: {*first, *gone, *new}}
 
@@ -544,7 +542,7 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
         connection.execute(f"DELETE {where}", [late])
     orthanc.start()
     reader = Reader(ledger, orthanc)
-    reader.follower._compare = lambda _: False
+    reader.follower._comparison.step = lambda _: False
     reader.read()
     assert late not in rows(ledger)[NAME]
     assert set(new) <= rows(ledger)[NAME]
@@ -555,7 +553,7 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
         connection.executemany(f"INSERT INTO Changes VALUES ({places})", taken)
     orthanc.start()
     reader = Reader(ledger, orthanc)
-    reader.follower._compare = lambda _: False
+    reader.follower._comparison.step = lambda _: False
     reader.read()
     reader.read(SWEEP_EVERY + 1)
     assert late in rows(ledger)[NAME]

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
-from orthanc_gcp.custody.intake.changes import MISSING_ALONE_FOR, SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.open_transfers import close
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
@@ -572,7 +573,9 @@ def test_it_is_lost_too_when_orthanc_goes_away_just_then(room, monkeypatch):
 
 def test_what_cannot_be_read_yet_is_protected(room):
     """A rule may want it as soon as its attributes can be read."""
-    room.follower._rules = Rules([SendRule(to="a", tags={"Rows": "64"})], lambda *_: refuse())
+    room.follower._selector._rules = Rules(
+        [SendRule(to="a", tags={"Rows": "64"})], lambda *_: refuse()
+    )
     room.receive("A", "B").read()
     assert room.states == []
     assert room.protected == {"A": True, "B": True}
@@ -581,7 +584,9 @@ def test_what_cannot_be_read_yet_is_protected(room):
     assert room.guards["A"] == Guard.OWN
     room.scan()
     assert room.guards["A"] == Guard.OWN, "it is needed as long as nobody knows"
-    room.follower._rules = Rules([SendRule(to="a", tags={"Rows": "1"})], room.source.attributes)
+    room.follower._selector._rules = Rules(
+        [SendRule(to="a", tags={"Rows": "1"})], room.source.attributes
+    )
     room.scan(SWEEP_EVERY + 1).scan()
     assert room.guards == {}
     assert not any(room.protected.values())

@@ -25,6 +25,7 @@ __all__ = [
     "begin",
     "compare",
     "has_anything",
+    "has_mark",
     "is_apart",
     "mark_of",
     "marks_apart",
@@ -68,6 +69,17 @@ class Match(IntEnum):
 def mark_of(change: Change) -> Mark:
     """A change as the ledger remembers it."""
     return Mark(change.seq, change.kind, change.orthanc_id, change.date)
+
+
+def has_mark(orthanc: OrthancSource, mark: Mark) -> bool:
+    """Whether an Orthanc has a change, unchanged.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    """
+    return mark in map(mark_of, orthanc.changes(max(0, mark.seq - 1), 1).entries)
 
 
 def recognize(

@@ -1,4 +1,4 @@
-"""Compares all that Orthanc has with the ledger, page by page.
+"""Compares all that Orthanc has with the ledger, page by page: what its changes do not say.
 
 Instances are listed by ``GET /instances?expand`` (Orthanc's REST API), each with the UUID of its
 file: another one is another version. One page is in memory at a time.
@@ -6,12 +6,21 @@ file: another one is another version. One page is in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 
+from orthanc_gcp.clock import Clock
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["Inventory"]
+__all__ = ["COMPARE_AT_MOST_EVERY", "Comparison", "Inventory"]
+
+_log = logging.getLogger(__name__)
+
+COMPARE_AT_MOST_EVERY = 60.0
+PAUSE_AFTER_PAGE = 0.5
+"""For so many times as long as a page takes, nothing is compared after it: others come first."""
 
 
 class Inventory:
@@ -59,3 +68,110 @@ class Inventory:
             for name, file in page.items()
             if name not in known or (file and known[name].files - {file, ""})
         )
+
+
+class Comparison:
+    """Compares an index at the start, now and then, and where changes are gone that nobody read.
+
+    Every method raises OrthancError when Orthanc cannot be read from just now, and SQLAlchemyError
+    when the ledger is away.
+
+    Parameters
+    ----------
+    every
+        Seconds between two comparisons; the first is made at the start, and one that breaks off is
+        made again a minute later.
+    add
+        Writes down instances that the ledger does not have, or not as they are, and says how many
+        transfers that makes.
+    on_arrival
+        Called when there is something to be sent by it.
+
+    Attributes
+    ----------
+    gap
+        Whether changes are gone that nobody has read, and not all was compared since.
+    has_ended
+        Whether all of the index was compared since this process has it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        orthanc: OrthancSource,
+        clock: Clock,
+        every: float,
+        add: Callable[[Cursor, list[str]], int],
+        on_arrival: Callable[[], None],
+    ) -> None:
+        self._ledger, self._clock, self._every = ledger, clock, every
+        self._add, self._on_arrival = add, on_arrival
+        self._inventory = Inventory(ledger, orthanc)
+        self._source = ""
+        self._running, self._missed = False, 0
+        self._due_at = self._begun_for_gap = self._next_page_at = float("-inf")
+        self.gap = self.has_ended = False
+        self._another_gap = False  # since the comparison that runs has begun
+
+    def turn_to(self, source: str) -> None:
+        """Compare this index from now on."""
+        if source != self._source:
+            self._source, self._due_at = source, float("-inf")
+            self._running = self.has_ended = False
+        self.gap = self._ledger.arrivals.has_gap(source)
+
+    def open_gap(self) -> None:
+        """Changes are gone that nobody has read: written down, for a crash must not hide it."""
+        self._another_gap = self.gap
+        if not self.gap:
+            self._ledger.arrivals.open_gap(self._source)
+            self.gap, self._running = True, False
+
+    def step(self, cursor: Cursor) -> bool:
+        """Compare some of what Orthanc has; whether more is to be compared at once."""
+        now = self._clock.now()
+        if not self._running:
+            if not self._is_due(now):
+                return False
+            self._begin(now)
+        if now < self._next_page_at and not self.gap:
+            return True  # soon: a pause as after the last page would be longer than the rest
+        try:
+            found = self._inventory.step(cursor.seq)
+            if found:
+                self._missed += self._add(cursor, found)
+        except Exception:  # the page counts as compared: only a new comparison comes back to it
+            self._running = False
+            self._due_at = min(self._due_at, now + COMPARE_AT_MOST_EVERY)
+            raise
+        if found is None:
+            self._end()
+            return False
+        after = self._clock.now()
+        self._next_page_at = after + PAUSE_AFTER_PAGE * (after - now)
+        return True
+
+    def _is_due(self, now: float) -> bool:
+        for_gap = self.gap and now - self._begun_for_gap > COMPARE_AT_MOST_EVERY
+        return for_gap or now >= self._due_at
+
+    def _begin(self, now: float) -> None:
+        if self.gap:
+            self._begun_for_gap = now
+        self._due_at, self._running, self._missed = now + self._every, True, 0
+        self._another_gap = False
+        self._inventory.begin(self._source)
+
+    def _end(self) -> None:
+        self._running, self.has_ended = False, True
+        self._missed += self._inventory.returned
+        if self._missed:
+            _log.warning(
+                "%d transfers were missing in the ledger, or of an older version, though Orthanc's "
+                "changes do not say so: they are added",
+                self._missed,
+            )
+            self._on_arrival()
+        if self.gap and not self._another_gap:  # whose instances came behind what was compared
+            self._ledger.arrivals.close_gap(self._source)
+            self.gap = False

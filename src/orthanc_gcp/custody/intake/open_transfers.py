@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.intake.identity import Match, is_apart, mark_of, recognize
+from orthanc_gcp.custody.intake.identity import Match, has_mark, is_apart, mark_of, recognize
 from orthanc_gcp.custody.intake.open_rows import (
     ENDED,
     OPEN,
@@ -184,7 +184,7 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
     found = recognize(ledger, orthanc, name, known)
     if found is None or not (found[0] is Match.RESTORED or is_apart(orthanc, found[1])):
         raise OrthancError("its index is not a copy that has gone on otherwise than the original")
-    common = [mark for mark in found[1].marks if mark in map(mark_of, _change(orthanc, mark.seq))]
+    common = [mark for mark in found[1].marks if has_mark(orthanc, mark)]
     place, since = orthanc.last_change(), ledger.now()
     if common:
         place, since = common[0].seq, min(since, seconds_of(common[0].date))
@@ -194,10 +194,6 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
         raise OrthancError("another index was begun just now: try again")
     Patients(ledger).copy(found[1].source, begun.source)
     return begun.source
-
-
-def _change(orthanc: OrthancSource, seq: int) -> Sequence[Any]:
-    return orthanc.changes(max(0, seq - 1), 1).entries
 
 
 def _is_same(row: Any, there: Description | None) -> bool:
