@@ -21,6 +21,7 @@ from tests.support.simulated_orthanc import Index
 __all__ = ["emulator", "life"]
 
 BEFORE, AFTER = file_of(0, 1, 0, 1, 0), file_of(0, 2, 0, 2, 0)
+MORE = [file_of(0, number, 0, number, 0) for number in range(3, 8)]
 ONE = pytest.mark.parametrize("engine", ["SQLite"], indirect=True)
 
 
@@ -87,6 +88,30 @@ def test_what_is_deleted_after_an_index_was_restored_is_not_lost(life):
     life.be_well()
     life.run(4 * ABSENT_FOR)
     assert life.states()[mine] == ("withdrawn", "deleted")
+
+
+@ONE
+def test_what_was_in_a_backup_without_changes_and_is_deleted_is_not_lost(life):
+    """The files that are there say of when the backup is."""
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    life.fault(status=503)
+    mine = life.receive(index, AFTER)
+    life.receive(index, MORE[0])
+    life.run()
+    backup = index.copy()
+    backup.clear_changes()
+    life.clock.time += 5
+    later = life.receive(index, MORE[1])
+    life.run()
+    restart(life, backup)
+    life.run()
+    backup.delete(mine)
+    life.be_well()
+    life.run(4 * ABSENT_FOR)
+    assert life.states()[mine] == ("withdrawn", "deleted")
+    assert life.states()[later] == ("lost", "restored")
 
 
 @pytest.mark.parametrize("demanded", [False, True])

@@ -5,17 +5,22 @@ from __future__ import annotations
 import pytest
 
 from orthanc_gcp.custody.intake.changes import SEEN_EVERY
+from orthanc_gcp.custody.intake.open_transfers import separate
 from orthanc_gcp.custody.intake.recognition import COPY_WAITS, REFUSE_AFTER
 from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.custody.life_of_one import emulator, life
 from tests.custody.test_kept_versions import Life
 from tests.support import simulated_worker
 from tests.support.orthanc_life import file_of
+from tests.support.sent import rows
 from tests.support.simulated_orthanc import SimulatedOrthanc
 
 __all__ = ["emulator", "life"]
 
-BEFORE, OWN, OF_TWIN, LATER = (file_of(0, n, 0, n, 0) for n in range(1, 5))
+BEFORE, OWN, OF_TWIN, LATER, LAST = (file_of(0, n, 0, n, 0) for n in range(1, 6))
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +97,29 @@ def test_it_takes_the_place_of_an_original_that_does_not_come_back(life, twin):
     later = life.receive(twin.index, LATER)
     life.run(60)
     assert life.states()[later] == ("confirmed", None)
+
+
+def separated(life: Life, twin: SimulatedOrthanc) -> str:
+    return separate(life.ledger, OrthancSource(OrthancRest(twin.url), twin.storage))
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_one_of_its_own_it_is_followed_from_where_it_was_copied(life, twin, cleared):
+    """Its files say so, where its changes do not."""
+    mine = [life.receive(twin.index, OF_TWIN)]
+    for _ in range(2):
+        life.receive(life.orthancs[0].index, LATER)
+        life.run(60)
+    if cleared:
+        twin.index.clear_changes()
+        with pytest.raises(OrthancError, match="its changes were cleared"):
+            separated(life, twin)  # nothing would tell it from the original
+        mine.append(life.receive(twin.index, LAST))
+    be_refused(life, twin)
+    life.workers[-1].end()
+    name = separated(life, twin)
+    life.be_well()
+    life.start_worker(twin)
+    life.run(60)
+    found = {row.orthanc_id: row.state for row in rows(life.ledger) if row.source == name}
+    assert {one: found.get(one) for one in mine} == dict.fromkeys(mine, "confirmed")

@@ -17,7 +17,14 @@ from functools import partial
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
-from orthanc_gcp.custody.intake.identity import READ_MARGIN, Match, compare, has_mark, mark_of
+from orthanc_gcp.custody.intake.identity import (
+    READ_MARGIN,
+    Match,
+    compare,
+    has_mark,
+    mark_of,
+    newest_received,
+)
 from orthanc_gcp.custody.intake.inventory import Comparison
 from orthanc_gcp.custody.intake.missing import MOST_MISSING, MissingChanges, missing_between
 from orthanc_gcp.custody.intake.protection import Protection
@@ -223,9 +230,12 @@ class Follower:
         seq = there[0].seq if there else 0
         self._restored = cursor.source
         if not is_emptied:  # what was received behind that may be nowhere any more
-            newest = [seconds_of(mark.date) for mark in (*there[:1], *cursor.marks[:1])]
-            since = newest[0] if there else 0.0
-            self._ledger.indexes.undo(cursor.source, since, max(self._ledger.now(), *newest, 0.0))
+            source, newest = cursor.source, [seconds_of(mark.date) for mark in cursor.marks[:1]]
+            if there:
+                since = seconds_of(there[0].date)
+            else:  # its changes were cleared, too
+                since = newest_received(self._ledger, self._orthanc, source)
+            self._ledger.indexes.undo(source, since, max(self._ledger.now(), since, *newest))
         restored = replace(cursor, seq=seq, marks=there, missing=())
         self._cursor = restored if there else self._marked(restored)
         self._ledger.arrivals.record([], self._cursor)

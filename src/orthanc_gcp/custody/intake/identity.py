@@ -29,6 +29,7 @@ __all__ = [
     "is_apart",
     "mark_of",
     "marks_apart",
+    "newest_received",
     "recognize",
     "source_of",
 ]
@@ -282,6 +283,31 @@ def marks_apart(orthanc: OrthancSource, cursor: Cursor) -> tuple[Mark, ...]:
         others = [cursor.seq + 1]
     newest = [mark_of(one) for one in orthanc.newest_changes()]
     return tuple(one for one in add_marks((), newest) if others and one.seq >= min(others))
+
+
+def newest_received(ledger: Ledger, orthanc: OrthancSource, source: str) -> float:
+    """When the newest was received that an Orthanc has of an index, in UTC seconds; 0 without any.
+
+    Of an earlier state of the index, or a copy, it is no later than that. Some instances are
+    looked at, with ever longer steps into the past: so it may be earlier.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    indexes = ledger.indexes
+    samples = {**indexes.samples_between(source), **indexes.samples(source)}
+    return max(
+        (
+            one.received_at
+            for one in orthanc.describe(list(samples))
+            if one.attachment_uuid == samples[one.orthanc_id][0]
+        ),
+        default=0.0,
+    )
 
 
 def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:

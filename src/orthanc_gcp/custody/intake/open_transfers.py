@@ -8,7 +8,14 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.intake.identity import Match, has_mark, is_apart, mark_of, recognize
+from orthanc_gcp.custody.intake.identity import (
+    Match,
+    has_mark,
+    is_apart,
+    mark_of,
+    newest_received,
+    recognize,
+)
 from orthanc_gcp.custody.intake.open_rows import (
     ENDED,
     OPEN,
@@ -22,6 +29,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.orthanc.resources import Description, OrthancSource, seconds_of
@@ -184,16 +192,30 @@ def separate(ledger: Ledger, orthanc: OrthancSource) -> str:
     found = recognize(ledger, orthanc, name, known)
     if found is None or not (found[0] is Match.RESTORED or is_apart(orthanc, found[1])):
         raise OrthancError("its index is not a copy that has gone on otherwise than the original")
-    common = [mark for mark in found[1].marks if has_mark(orthanc, mark)]
-    place, since = orthanc.last_change(), ledger.now()
-    if common:
-        place, since = common[0].seq, min(since, seconds_of(common[0].date))
+    place, since = _place_of_copy(ledger, orthanc, found[1])
     marks = add_marks((), [mark_of(one) for one in orthanc.newest_changes()])
-    begun = ledger.indexes.begin(name, place, since, marks, known)
+    if not marks:
+        raise OrthancError(
+            "its changes were cleared, and nothing else tells it from the original: try again when "
+            "it has received something"
+        )
+    begun = ledger.indexes.begin(name, place, min(since, ledger.now()), marks, known)
     if begun is None:
         raise OrthancError("another index was begun just now: try again")
     Patients(ledger).copy(found[1].source, begun.source)
     return begun.source
+
+
+def _place_of_copy(ledger: Ledger, orthanc: OrthancSource, original: Cursor) -> tuple[int, float]:
+    """The change after which a copy is not the same as its original, and since when.
+
+    Where the copy has no change of before, a comparison finds what it has received since.
+    """
+    common = [mark for mark in original.marks if has_mark(orthanc, mark)]
+    if common:
+        return common[0].seq, seconds_of(common[0].date)
+    received = newest_received(ledger, orthanc, original.source)
+    return orthanc.last_change(), received or ledger.now()
 
 
 def _is_same(row: Any, there: Description | None) -> bool:
