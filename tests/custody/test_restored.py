@@ -114,6 +114,38 @@ def test_what_was_in_a_backup_without_changes_and_is_deleted_is_not_lost(life):
     assert life.states()[later] == ("lost", "restored")
 
 
+@ONE
+def test_only_what_changes_say_again_is_looked_up(life, monkeypatch):
+    """No change with a number that is new can be of what was read before."""
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    backup = index.copy()
+    life.receive(index, AFTER)
+    life.run()
+    restart(life, backup)
+    asked: list[set[str]] = []
+    arrivals = life.ledger.arrivals
+    reopen = arrivals.reopen
+
+    def noting(source: str, names: set[str]) -> int:
+        asked.append(set(names))
+        return reopen(source, names)
+
+    monkeypatch.setattr(arrivals, "reopen", noting)
+    life.run()
+    again = life.receive(backup, MORE[0])
+    life.run()
+    assert {again} in asked
+    life.receive(backup, MORE[1])
+    life.run()
+    asked.clear()
+    last = life.receive(backup, MORE[2])
+    life.run()
+    assert life.states()[last] == ("confirmed", None)
+    assert asked == []
+
+
 @pytest.mark.parametrize("demanded", [False, True])
 def test_an_older_version_from_a_backup_replaces_no_newer_one(life, demanded):
     """Orthanc does not have the newer one any more: it would be nowhere."""

@@ -11,7 +11,7 @@ wherever that proof fails, all instances of Orthanc are compared with the ledger
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -123,7 +123,7 @@ class Follower:
         self._dates, self._read_until = _Dates(), _ReadUntil(clock)
         self._cursor: Cursor | None = None
         self._is_noted = False  # that the index was recognized
-        self._restored = ""
+        self._read_before = _ReadBefore()
         self._seen_at = self._swept_at = float("-inf")
 
     @property
@@ -228,7 +228,7 @@ class Follower:
         )
         there = tuple(mark for mark in cursor.marks if has_mark(self._orthanc, mark))
         seq = there[0].seq if there else 0
-        self._restored = cursor.source
+        self._read_before.add(cursor)
         if not is_emptied:  # what was received behind that may be nowhere any more
             source, newest = cursor.source, [seconds_of(mark.date) for mark in cursor.marks[:1]]
             if there:
@@ -299,8 +299,9 @@ class Follower:
         self._ledger.arrivals.record(found.arrivals, cursor, set_back=is_back)
         self._cursor = cursor
         self._note_recognized(cursor)
-        if self._restored == source:  # and now it may be what it was before
-            self._ledger.arrivals.reopen(source, set(new).difference(found.gone))
+        again = self._read_before.among(source, new) - set(found.gone)
+        if again:  # and now it may be what it was before
+            self._ledger.arrivals.reopen(source, again)
         self._protect(found)
         stable = [entry.orthanc_id for entry in entries if entry.kind in _STABLE]
         if stable:
@@ -417,6 +418,25 @@ class _Pages:
             return Match.PARTIAL  # as it was just now, and nothing has come
         self._compared_at = now
         return compare(self._ledger, self._orthanc, cursor, name)
+
+
+class _ReadBefore:
+    """Numbers of changes that were read before an index was restored: they are there once more.
+
+    What a higher number reports is new to the ledger, whatever that says of it.
+    """
+
+    def __init__(self) -> None:
+        self._source, self._last = "", 0
+
+    def add(self, cursor: Cursor) -> None:
+        """An index was read so far when it was restored."""
+        before = self._last if cursor.source == self._source else 0
+        self._source, self._last = cursor.source, max(cursor.seq, before)
+
+    def among(self, source: str, new: Mapping[str, int]) -> set[str]:
+        """Those of some instances of an index, each with its change, that may be so."""
+        return {name for name, seq in new.items() if source == self._source and seq <= self._last}
 
 
 class _Dates:
