@@ -195,6 +195,78 @@ def test_a_newer_version_that_was_not_sent_is_lost_with_an_index(life):
     assert lost(life) == 1
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_newer_version_is_lost_that_the_store_would_have_taken_at_once(life, replaces):
+    """What waits is sent before it is compared: Orthanc has an older version by now."""
+    life.town.replaces = replaces
+    restart(life)
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    mine = life.receive(index, OLD)
+    backup = index.copy()
+    life.clock.time += 5
+    life.receive(index, NEW)
+    life.follow()
+    restart(life, backup)
+    worker = life.workers[-1]
+    while not worker.follower.source:
+        worker.follow()
+    while worker.dispatch() or worker.run_task():
+        life.clock.time += 0.6
+    life.run(60)
+    assert stored(life, mine) == sha256(OLD)
+    assert life.states()[mine] == ("confirmed", None)
+    assert lost(life) == 1
+
+
+@ONE
+def test_nor_does_it_go_before_a_worker_outside_has_seen_that_the_index_is_another_state(life):
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    mine = life.receive(index, OLD)
+    backup = index.copy()
+    life.clock.time += 5
+    life.receive(index, NEW)
+    life.follow()
+    (orthanc,), (worker,) = life.orthancs, life.workers
+    orthanc.stop()
+    worker.follow()
+    orthanc.start(backup)
+    while worker.dispatch() or worker.run_task():
+        life.clock.time += 0.6
+    life.run(60)
+    assert stored(life, mine) == sha256(OLD)
+    assert life.states()[mine] == ("confirmed", None)
+    assert lost(life) == 1
+
+
+@ONE
+def test_nothing_is_sent_before_it_is_written_down_what_may_be_an_older_version(life, monkeypatch):
+    """Other threads send while the index is recognized."""
+    index = life.orthancs[0].index
+    life.receive(index, BEFORE)
+    life.run()
+    mine = life.receive(index, OLD)
+    backup = index.copy()
+    life.clock.time += 5
+    life.receive(index, NEW)
+    life.follow()
+    restart(life, backup)
+    worker = life.workers[-1]
+    undo = worker.ledger.indexes.undo
+
+    def sending(*what: object) -> None:
+        assert not worker.dispatch()
+        undo(*what)
+
+    monkeypatch.setattr(worker.ledger.indexes, "undo", sending)
+    life.run(60)
+    assert life.states()[mine] == ("confirmed", None)
+    assert lost(life) == 1
+
+
 @ONE
 @pytest.mark.parametrize("renamed", [False, True])
 def test_an_index_is_recognized_whose_first_and_last_instances_are_gone(life, renamed):

@@ -174,9 +174,13 @@ class Indexes:
 
         self._key_values.change(f"{_UNDONE}{source}", list, joined)
 
+    def undone(self, source: str) -> list[list[float]]:
+        """The beginning and the end of each of these times of an index."""
+        return undone(self._key_values, source)
+
     def was_undone(self, source: str, received_at: float) -> bool:
         """Whether what an index has received at a moment may be in it no more, as :meth:`undo`."""
-        return is_within(received_at, undone(self._key_values, source))
+        return is_within(received_at, self.undone(source))
 
     def samples(self, source: str) -> dict[str, tuple[str, float]]:
         """Some instances of an index: the UUID of each one's file, and when it was received."""

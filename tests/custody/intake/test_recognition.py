@@ -39,6 +39,13 @@ class Looking:
         self.follows = True
         self.recognition = self.another()
 
+    def settle(self) -> str:
+        """Go on with what Orthanc has."""
+        found = self.recognition.find()
+        assert isinstance(found, Accepted)
+        self.recognition.settle(found)
+        return self.recognition.source
+
     def another(self) -> Recognition:
         def follows(_source: str) -> bool:
             return self.follows
@@ -57,9 +64,12 @@ def looking(sqlite_ledger: Ledger) -> Iterator[Looking]:
 
 
 def test_an_index_is_begun_and_found_again(looking):
-    begun = looking.recognition.find()
+    recognition = looking.recognition
+    begun = recognition.find()
     assert (begun.match, begun.follows) == (Match.WHOLE, True)
-    assert looking.recognition.source == looking.recognition.candidate == begun.cursor.source
+    assert (recognition.candidate, recognition.source) == (begun.cursor.source, "")
+    recognition.settle(begun)
+    assert recognition.source == begun.cursor.source
     again = looking.another().find()
     assert isinstance(again, Accepted)
     assert again.cursor.source == begun.cursor.source
@@ -68,7 +78,7 @@ def test_an_index_is_begun_and_found_again(looking):
 def test_it_counts_for_some_seconds_and_is_due_then(looking):
     recognition = looking.recognition
     assert recognition.is_due(follows=True), "it was never seen"
-    source = recognition.find().cursor.source
+    source = looking.settle()
     assert recognition.is_index(source)
     looking.clock.time += RECOGNIZE_EVERY
     assert not recognition.is_due(follows=True), "each page shows it"
@@ -83,7 +93,7 @@ def test_it_counts_for_some_seconds_and_is_due_then(looking):
 
 def test_where_orthanc_stays_away_its_index_is_left_to_others(looking):
     recognition = looking.recognition
-    source = recognition.find().cursor.source
+    source = looking.settle()
     recognition.note_failure(is_away=True)
     looking.clock.time += REFUSE_AFTER
     recognition.note_failure(is_away=True)

@@ -212,6 +212,7 @@ class Follower:
             self._start_over(found.cursor, is_emptied=found.match is Match.EMPTIED)
         else:
             self._cursor = found.cursor if found.follows else None
+        self._recognition.settle(found)
         self._is_noted = False
         self._note_recognized(self._cursor or found.cursor)
         if found.follows and self._cursor is not None and not self._cursor.marks:

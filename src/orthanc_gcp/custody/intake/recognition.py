@@ -64,6 +64,8 @@ class Accepted:
         How far it was read.
     known
         All indexes that it was compared with.
+    name
+        What the Orthanc is called.
     follows
         Whether this worker follows it.
     """
@@ -71,6 +73,7 @@ class Accepted:
     match: Match
     cursor: Cursor
     known: Sequence[Cursor]
+    name: str
     follows: bool
 
 
@@ -146,6 +149,11 @@ class Recognition:
         """Whether an Orthanc that has the files of an index waits to have it followed."""
         return self._namesakes.is_wanted(source)
 
+    def settle(self, found: Accepted) -> None:
+        """Go on with an index: what others have to know of it first is written down."""
+        self.name, self.source, self.known = found.name, found.cursor.source, found.cursor.source
+        self._proven_at = self._clock.now()
+
     def confirm(self) -> None:
         """Orthanc was seen to have the index still."""
         self._proven_at = self._clock.now()
@@ -175,7 +183,7 @@ class Recognition:
         self._away_since = None
 
     def find(self) -> Accepted | Pending:
-        """Which index Orthanc has, if it is known and not another one's.
+        """Which index Orthanc has, if it is known and not another one's: it is not settled by it.
 
         Raises
         ------
@@ -239,9 +247,9 @@ class Recognition:
         self._copies.end()
         self._say_what_changed(cursor, name, follows=follows)
         cursor = self._seen(match, cursor, name, follows=follows)
-        self.name, self.source, self.known = name, cursor.source, cursor.source
-        self._proven_at = self._clock.now()
-        return Accepted(match, cursor, known, follows)
+        if match is Match.RESTORED or cursor.source != self.source:
+            self.forget()
+        return Accepted(match, cursor, known, name, follows)
 
     def _refuse(self, cursor: Cursor) -> Pending:
         self.source = ""

@@ -27,6 +27,7 @@ from orthanc_gcp.custody.outcomes import (
     requeued,
 )
 from orthanc_gcp.custody.transfer.checked import checked
+from orthanc_gcp.custody.transfer.older_versions import OlderVersions
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
@@ -104,6 +105,7 @@ class Sender:
     ) -> None:
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
+        self._older = OlderVersions(ledger, orthanc, is_its_index)
         self._conflicts = Conflicts(ledger, orthanc, stopping)
         self.source = SourceFaults(
             ledger, orthanc, clock, orthanc_away, is_its_index, may_be_recycled, jitter
@@ -154,8 +156,11 @@ class Sender:
         if self.source.files.pause:
             yield self.source.storage_is_away(transfers)
             return
-        wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
         try:
+            versions = self._older.sort(transfers)
+            transfers = versions.sendable
+            yield self.source.index_is_unclear(versions.unclear)
+            wanted = {transfer.orthanc_id: transfer.sop_instance_uid for transfer in transfers}
             found = self._orthanc.checksums.md5s(wanted)
         except OrthancUnavailableError as error:
             yield self.source.orthanc_is_away(transfers, error)

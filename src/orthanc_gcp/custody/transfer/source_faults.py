@@ -79,6 +79,13 @@ class SourceFaults:
         why = {"reason": TransferReason.ORTHANC, "detail": str(error)}
         return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
 
+    def index_is_unclear(self, transfers: Sequence[Transfer]) -> list[Outcome]:
+        """Orthanc has older versions of these: it may have been restored, or have another index."""
+        due = self._ledger.now() + INSTANCE_BACKOFF.delay(3, self._jitter)
+        words = "Orthanc has an older version of it: it is looked first which index that is"
+        why = {"reason": TransferReason.ORTHANC, "detail": words}
+        return [requeued(row, state=State.DELAYED, next_attempt_at=due, **why) for row in transfers]
+
     def storage_is_away(self, transfers: Sequence[Transfer]) -> list[Outcome]:
         """Orthanc can give no file at all: that is the fault of none of them."""
         due = self._ledger.now() + self.files.pause
