@@ -23,7 +23,7 @@ from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.disks import small_disk
 from tests.support.emulator import STORE_PATH
 from tests.support.front import Front
-from tests.support.orthanc import Orthanc, wait_until
+from tests.support.orthanc import Orthanc, free_port, wait_until
 from tests.support.sent import changed
 from tests.support.site import make_instance
 from tests.support.studies import (
@@ -644,6 +644,46 @@ def test_an_orthanc_that_has_another_index_in_the_end(site, other):
         said = run(site, "audit", "--study", study.uid, "--orthanc", front.url, code=2)
         assert "Orthanc has another index than in the beginning" in said
         front.shutdown()
+
+
+class Swapping(Front):
+    """Has another Orthanc answer for a second, from a question of one kind on, then none."""
+
+    def __init__(self, site, other, asked) -> None:
+        nobody = f"http://127.0.0.1:{free_port()}"
+        self._urls = [other.url, nobody, site.orthanc.url]
+        self._asked, self._began = asked, None
+        super().__init__()
+
+    @property
+    def target(self):
+        paths = [path for _, path, _ in self.heads]
+        has_begun = any(path.startswith(("/studies", "/tools/find")) for path in paths)
+        if has_begun and paths[-1].startswith(self._asked) and self._began is None:
+            self._began = time.monotonic()
+        if self._began is None:
+            return self._urls[-1]
+        return self._urls[min(2, int(time.monotonic() - self._began))]
+
+    @target.setter
+    def target(self, _: str) -> None:
+        """It is chosen anew for each question."""
+
+
+@pytest.mark.parametrize("asked", ["/tools/find", "/tools/bulk-content", "/studies"])
+def test_an_orthanc_that_has_another_index_for_a_moment(site, other, still, asked):
+    """What it has not just then was not deleted: it is waited for."""
+    study, _ = still
+    forget(site, transfers.c.study_instance_uid == study.uid)
+    for instance in study.files:
+        delete(site, study, instance)
+    of_study = () if asked == "/studies" else ("--study", study.uid)
+    with Swapping(site, other, asked) as front:
+        told = run_json(site, "audit", *of_study, "--orthanc", front.url, code=1)
+        front.shutdown()
+    (found,) = (one for one in told["Studies"] if one["Study"] == study.uid)
+    assert len(found["NotInLedger"]) == 3
+    run(site, "audit", "--study", study.uid, "--fix", code=1)
 
 
 def test_what_waits_is_a_difference_unless_it_came_meanwhile(site):

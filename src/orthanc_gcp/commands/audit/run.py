@@ -135,13 +135,19 @@ class _Run:
 
     def _make_audit(self, opened: ExitStack) -> Audit:
         studies, scope = None, Scope(self._began)
-        if self._orthanc is not None:
-            source = self._orthanc.source
+        orthanc = self._orthanc
+        if orthanc is not None:
+            source = orthanc.source
             rules = Rules(self._settings.rules, source.attributes)
-            studies = OrthancStudies(source, rules, self._interruption.wait)
-            all_is_wanted = self._settings.backfill or self._orthanc.had_another_ledger
-            since = None if all_is_wanted else self._orthanc.since
-            scope = Scope(self._began, self._orthanc.index, since)
+            studies = OrthancStudies(
+                source,
+                rules,
+                self._interruption.wait,
+                lambda: orthanc.index_now(self._ledger) == orthanc.index,
+            )
+            all_is_wanted = self._settings.backfill or orthanc.had_another_ledger
+            since = None if all_is_wanted else orthanc.since
+            scope = Scope(self._began, orthanc.index, since)
         stores, problems = opened.enter_context(
             opened_stores(self._settings, self._accounts, self._ledger, self._interruption)
         )

@@ -1,4 +1,8 @@
-"""What Orthanc has of a study, and where the rules want it (Orthanc's REST API)."""
+"""What Orthanc has of a study, and where the rules want it (Orthanc's REST API).
+
+That something is not there proves no deletion: an Orthanc may have another index for a moment, as
+it was started without its volume. What is missed counts only while it has the index of before.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,18 @@ class OrthancStudies:
     ----------
     wait
         Sleeps for some seconds; True says that the audit is to end.
+    has_its_index
+        Whether Orthanc has the index, just now, that the audit began with.
     """
 
-    def __init__(self, orthanc: OrthancSource, rules: Rules, wait: Callable[[float], bool]) -> None:
-        self.source, self._rules = orthanc, rules
+    def __init__(
+        self,
+        orthanc: OrthancSource,
+        rules: Rules,
+        wait: Callable[[float], bool],
+        has_its_index: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.source, self._rules, self._has_its_index = orthanc, rules, has_its_index
         self._retries = Retries(wait)
 
     def all(self) -> Iterator[list[tuple[str, str, str]]]:
@@ -45,9 +57,14 @@ class OrthancStudies:
         OrthancError
             Orthanc is away, or refuses.
         """
-        pages = self.source.study_uids()
-        while page := self._ask(partial(next, pages, [])):
-            yield [(storable(uid), name, updated) for name, uid, updated in page]
+        is_whole = False
+        while not is_whole:
+            pages = self.source.study_uids()
+            while page := self._ask(partial(next, pages, [])):
+                yield [(storable(uid), name, updated) for name, uid, updated in page]
+            is_whole = self._is_sure()
+            if not is_whole:
+                self._ask(self._miss)
 
     def find(self, study: str) -> list[str]:
         """Orthanc's identifiers of a study, by its Study Instance UID.
@@ -57,7 +74,7 @@ class OrthancStudies:
         OrthancError
             Orthanc is away, or refuses.
         """
-        return self._ask(partial(self.source.find_study, study))
+        return self._ask(partial(self._find, study))
 
     def instances(self, studies: Sequence[str]) -> list[Held]:
         """What Orthanc has now of studies that it had, by its identifiers.
@@ -98,14 +115,41 @@ class OrthancStudies:
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         return self._retries.ask(partial(_understood, question), _pause)
 
+    def _find(self, study: str) -> list[str]:
+        found = self.source.find_study(study)
+        if not found:
+            self._miss()
+        return found
+
     def _members(self, study: str) -> list[str]:
         try:
             return self.source.members([study])
         except KeyError:  # it was deleted meanwhile
+            self._miss()
             return []
 
     def _described(self, resources: Sequence[str]) -> list[Held]:
-        return [self._held(one) for one in self.source.describe(resources)]
+        found = self.source.describe(resources)
+        if len(found) < len(resources):
+            self._miss()
+        return [self._held(one) for one in found]
+
+    def _is_sure(self) -> bool:
+        try:
+            return self._has_its_index()
+        except OrthancUnavailableError:  # what it has when it is back is another question
+            return False
+
+    def _miss(self) -> None:
+        """Something is not there: that counts if Orthanc has the index in which it was.
+
+        Raises
+        ------
+        OrthancError
+            It has another one, or none can be asked for.
+        """
+        if not self._has_its_index():
+            raise OrthancUnavailableError("Orthanc has another index than in the beginning")
 
     def _held(self, one: Description) -> Held:
         try:
