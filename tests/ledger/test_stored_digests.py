@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.ledger.rows import COLUMNS, transfer_of
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch
 
@@ -168,7 +169,28 @@ def test_what_the_store_had_acknowledged_is_known_unless_it_gave_back_other_byte
     ledger, reason, known
 ):
     ledger.arrivals.record([arrival("1")])
-    update(ledger, sha256="one", reason=reason)
+    update(ledger, sha256="one", reason=reason, attempts=1)
     limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
     (row,) = ledger.queue.claim(A, ORTHANC, "again", "w", **limits)
     assert (row.id in ledger.stored_digests.known(A, {row: "one"})) == known
+
+
+@pytest.mark.parametrize("demanded", [False, True])
+def test_what_an_audit_has_missed_is_not_known(confirmed, demanded):
+    """Nor by what another Orthanc has sent: somebody may have put something in its place."""
+    resent(confirmed, "one", "x", source="another")
+    settle_batch(confirmed, State.ACKNOWLEDGED, "again-x", sha256="one")
+    (other,) = confirmed.confirmations.acknowledged(A, SERIES)
+    confirmed.confirmations.confirm({other.id: confirmed.now()})
+    with confirmed.reading() as connection:
+        rows = connection.execute(sql.select(*COLUMNS).order_by(transfers.c.id)).all()
+    assert confirmed.confirmations.requeue_lost([transfer_of(rows[0])]) == 1
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    (row,) = confirmed.queue.claim(A, ORTHANC, "missed", "w", **limits)
+    assert not confirmed.stored_digests.known(A, {row: "one"})
+    settle_batch(confirmed, State.ACKNOWLEDGED, "missed", sha256="one")
+    confirmed.confirmations.confirm({row.id: confirmed.now()})
+    (again,) = confirmed.confirmations.acknowledged(A, SERIES)
+    assert again.may_be_other, "a search does not say what is there"
+    if demanded:
+        assert not resent(confirmed, "one", "x", source="another", priority=Priority.DEMANDED)

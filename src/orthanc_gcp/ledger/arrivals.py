@@ -85,7 +85,10 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
             "sha256": new["sha256"],
             "stored_sha256": sql.case(
                 (new.state == State.CONFIRMED, sql.null()),  # its bytes came from there
-                (of.state == State.CONFIRMED, sql.func.coalesce(of.sha256, UNSURE)),
+                (
+                    of.state == State.CONFIRMED,
+                    sql.func.coalesce(of.stored_sha256, of.sha256, UNSURE),
+                ),
                 else_=unsure_where((other_file & of.worker.is_not(None)) | of.replace),
             ),
             **UNSENT,

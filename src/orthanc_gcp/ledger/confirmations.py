@@ -30,7 +30,7 @@ from orthanc_gcp.ledger.rows import (
 )
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
-from orthanc_gcp.ledger.versions import doubts
+from orthanc_gcp.ledger.versions import doubt_others, doubts
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
@@ -354,7 +354,10 @@ class Confirmations:
                 add_for(connection, self._now(), rows, kind)
 
     def requeue_lost(self, lost: Sequence[Transfer]) -> int:
-        """Instances that the store once had, and has not any more, wait again; how many do."""
+        """Instances that the store once had, and has not any more, wait again; how many do.
+
+        What is there when they are sent may be what somebody else has stored since.
+        """
         of, now, again = transfers.c, self._now(), 0
         fresh = dict.fromkeys(
             ("next_attempt_at", "max_batch_instances", "batch", "acknowledged_at", "confirmed_at")
@@ -365,6 +368,7 @@ class Confirmations:
                 chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
                 query = sql.select(of.id).where(*chosen).with_for_update()
                 rows = connection.scalars(query).all()
+                doubt_others(connection, rows)
                 connection.execute(
                     transfers.update()
                     .where(of.id.in_(rows))

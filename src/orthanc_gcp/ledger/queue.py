@@ -37,6 +37,7 @@ from orthanc_gcp.ledger.rows import (
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
 from orthanc_gcp.ledger.versions import (
+    doubt_same,
     doubt_stored,
     reopen_versions,
     supersede_replaced,
@@ -301,6 +302,8 @@ class Queue:
                 ended = [row["row"] for row in rows if row["row"] in settled]
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)
+            refused = (*grouped[State.QUARANTINED], *grouped[State.SUPERSEDED])
+            doubt_same(connection, now, [row["row"] for row in refused if _is_different(row)])
             gone = [row["row"] for row in (*grouped[State.WITHDRAWN], *grouped[State.LOST])]
             reopen_versions(connection, now, gone)
 
@@ -393,6 +396,11 @@ class Queue:
 def _may_replace(settled: Mapping[str, Any]) -> bool:
     """Whether the store has, or may soon have, other bytes than before."""
     return settled["state"] == State.ACKNOWLEDGED or bool(settled["replace"])
+
+
+def _is_different(settled: Mapping[str, Any]) -> bool:
+    """Whether the store was seen to have other bytes, and keeps them."""
+    return settled["reason"] in (TransferReason.CONFLICT, TransferReason.SUPERSEDED)
 
 
 def _fitting(waiting: Iterator[Transfer], most_bytes: int) -> Iterator[Transfer]:

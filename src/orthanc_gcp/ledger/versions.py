@@ -20,6 +20,8 @@ from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
     "Versions",
+    "doubt_others",
+    "doubt_same",
     "doubt_stored",
     "doubts",
     "held_up",
@@ -160,13 +162,21 @@ def supersede_unsent(
 
 
 def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
-    """These rows were settled: what they have replaced in the store, or are replaced by, is old."""
+    """These rows were settled: what they have replaced in the store, or are replaced by, is old.
+
+    One that the store has just taken, or said that it has, shows that it has no newer one any more,
+    whoever has deleted that: it is to be read back.
+    """
     old: set[int] = set()
+    doubtful: set[int] = set()
     for row, other in _versions(connection, rows):
         for one, newer in ((row, other), (other, row)):
             if one.state in _STORED and newer.is_newer(one) and newer.takes_the_place_of(one):
                 old.add(one.id)
+                if one is row:
+                    doubtful.add(newer.id)
     _supersede(connection, now, old)
+    _doubt(connection, now, doubtful)
 
 
 def doubts(connection: sql.Connection, rows: Sequence[int]) -> tuple[set[int], set[int]]:
@@ -190,8 +200,34 @@ def doubt_stored(connection: sql.Connection, now: float, rows: Sequence[int]) ->
     Whatever it is known to have of them is to be read back, with its bytes.
     """
     others = {other.id for _, other in _of_one_instance(connection, rows)}
+    _doubt(connection, now, others.union(rows))
+
+
+def doubt_same(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
+    """The store has other bytes than these rows: so those that are the same are not there, either.
+
+    Whoever sends them, they are to be read back.
+    """
+    same = {
+        other.id
+        for row, other in _of_one_instance(connection, rows)
+        if other.state in _STORED and row.sha256 is not None and other.sha256 == row.sha256
+    }
+    _doubt(connection, now, same)
+
+
+def doubt_others(connection: sql.Connection, rows: Sequence[int]) -> None:
+    """What else is confirmed of the instances of these rows does not say what the store has now."""
+    others = {other.id for _, other in _of_one_instance(connection, rows) if other.state in _STORED}
+    for some in portions(sorted(others.difference(rows)), MOST_PARAMETERS):
+        mine = transfers.c.id.in_(some)
+        connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
+
+
+def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
+    """What is stored of these rows is to be read back, with its bytes."""
     of, again = transfers.c, {"state": State.ACKNOWLEDGED, "confirmed_at": None}
-    for some in portions(sorted(others.union(rows)), MOST_PARAMETERS):
+    for some in portions(sorted(rows), MOST_PARAMETERS):
         mine = of.id.in_(some)
         connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
         there = transfers.update().where(mine, of.state.in_(_STORED))

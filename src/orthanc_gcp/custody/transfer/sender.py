@@ -187,7 +187,8 @@ class Sender:
         parts = [
             self._part(transfer, md5s.get(transfer.orthanc_id), digests) for transfer in transfers
         ]
-        replaces = transfers[0].replace
+        # The option may have another value than when it was to be replaced.
+        replaces = transfers[0].replace and destination.replaces
         client = destination.upsert if replaces else destination.store
         priority = Priority(transfers[0].priority)
         throttles = destination.byte_throttles(priority)
@@ -280,7 +281,9 @@ class Sender:
         ]
         overwritten = self.source.overwritten(again) if again else set()
         yield [
-            self._outcome(row, result, digests.get(row.orthanc_id), row.id in overwritten)
+            self._outcome(
+                destination, row, result, digests.get(row.orthanc_id), row.id in overwritten
+            )
             for row, result in results.items()
             if row not in refused
         ]
@@ -309,10 +312,15 @@ class Sender:
             yield compared
 
     def _outcome(
-        self, row: Transfer, result: InstanceResult, digest: str | None, overwritten: bool
+        self,
+        destination: Destination,
+        row: Transfer,
+        result: InstanceResult,
+        digest: str | None,
+        overwritten: bool,
     ) -> Outcome:
         if result.status is InstanceStatus.STORED and digest is not None:
-            if row.replace:
+            if row.replace and destination.replaces:
                 self._add_event(
                     row, "replaced", f"by the upsert of version v1beta1, SHA-256 {digest}"
                 )
@@ -361,6 +369,7 @@ class Sender:
                 State.SUPERSEDED,
                 TransferReason.SUPERSEDED,
                 words,
+                sha256=digest,
                 attempts=row.attempts + 1,
             )
         if not destination.replaces or row.replace:
