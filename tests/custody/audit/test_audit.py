@@ -11,9 +11,13 @@ from orthanc_gcp.custody.audit.comparison import Held, Scope
 from orthanc_gcp.custody.audit.findings import Category, StudyResult, Uids
 from orthanc_gcp.custody.audit.study_list import ListedStudy, StudyList
 from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.ledger.destinations import StoreName
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.schema import State
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import BEGIN
-from tests.support.sent import changed, dataset, record, rows, send
+from tests.support.sent import changed, dataset, record, rows, send, series_of
 from tests.support.site import make_instance, make_study
 
 NOW = "20270115T080001"
@@ -197,6 +201,41 @@ def test_what_is_sent_meanwhile_is_no_difference(audit, ledger, study, stow, del
 
     reader.meanwhile = meanwhile
     assert compare(audit(study), study).findings == []
+
+
+@pytest.mark.parametrize("confirms", ["itself", "the other account"])
+def test_an_older_version_is_not_there_in_the_place_of_a_newer(
+    ledger, clock, stow, reader, confirms
+):
+    """What another account sends to the same store has superseded one, and was refused there."""
+    ledger = Ledger(ledger.engine, clock, dict.fromkeys("ab", StoreName("projects/p")))
+    content = make_instance()
+    stow(content)
+
+    def receive(account, version):
+        arrival = NewTransfer(account, "o", f"of patient {version}", *uids(content), 10, version)
+        ledger.arrivals.record([arrival])
+
+    def claim(account):
+        limits = {"most_instances": 9, "most_bytes": 999, "most_batches": 9}
+        return ledger.queue.claim(account, "o", "b", "w", **limits)
+
+    def settle(account, *outcome, **more):
+        ledger.queue.settle("b", [Outcome(row.id, *outcome, **more) for row in claim(account)])
+
+    first = "a" if confirms == "itself" else "b"
+    receive(first, 1.0)
+    settle(first, State.ACKNOWLEDGED, sha256="one")
+    (row,) = ledger.confirmations.acknowledged(first, series_of(content))
+    ledger.confirmations.confirm({row.id: ledger.now()})
+    receive("b", 3.0)
+    settle("b", State.QUARANTINED, "invalid")
+    receive("a", 2.0)
+    assert claim("a") == []
+    made = Audit(ledger, {"a": reader}, None, Selection("a"), Scope(BEGIN, "o"), {})
+    (found,) = made.compare(ListedStudy(uids(content)[0]))
+    assert found.differs
+    assert found.stored == []
 
 
 def test_an_account_that_cannot_be_asked(audit, ledger, study):

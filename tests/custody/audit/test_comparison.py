@@ -198,13 +198,35 @@ def test_a_superseded_version_is_judged_by_the_newer():
 def test_a_version_that_one_of_another_account_supersedes():
     """Both accounts are the same store."""
     old = row(1, State.SUPERSEDED, received_at=4000.0)
-    of_other = {"confirmed": {uids(1)}}
+    of_other = {"confirmed": [row(2, account="b", sop_instance_uid="1.1.1")]}
     assert kinds(look([held()], [old], [1], **of_other)) == [(Category.SUPERSEDED, "1.1.1")]
     gone = look([held()], [old], [], **of_other)
     assert kinds(gone) == [(Category.SUPERSEDED, "1.1.1"), (Category.MISSING, "1.1.1")]
     for listed in ([], [1]):
         _, waits = look([held()], [old], listed).findings
         assert (waits.category, waits.reason) == (Category.WAITING, SUPERSEDED_UNCONFIRMED)
+
+
+def test_a_superseded_version_is_not_there_where_an_older_one_is_confirmed():
+    old = row(1, name="old", received_at=4000.0, sha256="old", acknowledged_at=4001.0)
+    new = row(2, State.SUPERSEDED, "new", sop_instance_uid="1.1.1", acknowledged_at=None)
+    newest = row(3, account="b", sop_instance_uid="1.1.1", received_at=6000.0, sha256="newest")
+    of_other = replace(old, transfer=replace(old.transfer, account="b"))
+    for rows, confirmed_for_others in ([old, new], []), ([new], [of_other]):
+        found = look([held(1, "new")], rows, [1], confirmed=confirmed_for_others)
+        waits = found.findings[-1]
+        assert (waits.category, waits.reason) == (Category.WAITING, SUPERSEDED_UNCONFIRMED)
+        assert found.stored == []
+        others = [*confirmed_for_others, newest]
+        assert not any(
+            one.differs for one in look([held(1, "new")], rows, [1], confirmed=others).findings
+        )
+
+
+def test_what_came_from_the_store_is_older_than_what_was_sent_there():
+    came = row(1, State.SUPERSEDED, "came", received_at=6000.0, sha256="came")
+    sent = row(2, name="sent", sop_instance_uid="1.1.1", acknowledged_at=6001.0)
+    assert kinds(look([held(1, "came")], [came, sent], [1])) == [(Category.SUPERSEDED, "1.1.1")]
 
 
 def test_two_resources_of_one_study_of_which_one_was_never_written_down():
@@ -258,6 +280,9 @@ def test_what_was_to_be_sent_to_a_former_store():
         assert (one.in_orthanc, one.differs) == (False, False), "it is history"
         assert look([held()], [row()], [1], former=former).findings == []
     assert look([held(wanted=False)], former=former).findings[0].differs, "it was sent on demand"
+    of_another = row(2, State.WITHDRAWN, "o2", source=OTHER, sop_instance_uid="1.1.1")
+    _, one = look([held()], [of_another], former=[(row(), "projects/p")]).findings
+    assert one.differs, "that of another Orthanc does not stand for it"
     void = [(row(1, State.WITHDRAWN), "projects/p")]
     assert kinds(look([held()], former=void)) == [(Category.NOT_IN_LEDGER, "1.1.1")]
     superseded = [(row(1, State.SUPERSEDED), "projects/p")]

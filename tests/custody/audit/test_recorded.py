@@ -43,10 +43,12 @@ def test_an_account_that_is_another_store_by_now(engine, ledger, clock):
     assert len(found.former("a")) == 2
     assert (len(found.of("b")), found.former("b")) == (1, [])
     assert len(found.in_store_of("b")) == 2, "those that account a had there, too"
-    assert found.confirmed_for_others("b") == set()
+    assert found.confirmed_for_others("b") == []
     confirm(before)
-    assert recorded(now, "1.1").confirmed_for_others("b") == {Uids("1.1", "1.1.1", "1.1.1.1")}
-    assert recorded(now, "1.1").confirmed_for_others("a") == set(), "that is another store"
+    (confirmed,) = recorded(now, "1.1").confirmed_for_others("b")
+    assert confirmed.uids == Uids("1.1", "1.1.1", "1.1.1.1")
+    assert confirmed.confirmed_at == now.now()
+    assert recorded(now, "1.1").confirmed_for_others("a") == [], "that is another store"
     assert len(recorded(before, "1.1").of("a")) == 2, "to whom that is its store"
 
 

@@ -67,6 +67,7 @@ class Recorded:
     change_seq: int
     queued_at: float
     destination_id: int = 0
+    confirmed_at: float | None = None
 
     @property
     def uids(self) -> Uids:
@@ -80,6 +81,18 @@ class Recorded:
         if mine.source == theirs.source and seconds[0] == seconds[1]:
             return (self.change_seq, mine.id) > (other.change_seq, theirs.id)
         return (seconds[0], mine.id) > (seconds[1], theirs.id)
+
+    def is_replaced_by(self, other: Recorded) -> bool:
+        """Whether another version, which the store has, is in its place there.
+
+        It may have been received earlier: what came from the store itself counts as older.
+        """
+        mine, theirs = self.transfer, other.transfer
+        if mine.sha256 is not None and mine.sha256 == theirs.sha256:
+            return True
+        was, then = (one.confirmed_at or one.acknowledged_at for one in (self, other))
+        is_later = was is not None and then is not None and was < then
+        return is_later or mine.received_at <= theirs.received_at
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ class Sides:
     known
         What the ledger has of that store, for whatever account.
     confirmed
-        What of that is confirmed for another account.
+        What is confirmed there for another account.
     """
 
     account: str
@@ -127,7 +140,7 @@ class Sides:
     former: Sequence[tuple[Recorded, str]] = ()
     listed: Set[Uids] = frozenset()
     known: Set[Uids] = frozenset()
-    confirmed: Set[Uids] = frozenset()
+    confirmed: Sequence[Recorded] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +184,9 @@ class _Study:
         self._rows: dict[Uids, list[Recorded]] = defaultdict(list)
         for row in sides.rows:
             self._rows[row.uids].append(row)
+        self._of_accounts: dict[Uids, list[Recorded]] = defaultdict(list)
+        for row in sides.confirmed:
+            self._of_accounts[row.uids].append(row)
         former = [row for row, _ in sides.former if row.transfer.state not in _GONE]
         self._formerly_mine = self._by_identifier(former)
 
@@ -225,11 +241,16 @@ class _Study:
 
     def _in_former_stores(self) -> Iterator[Finding]:
         """What was to be sent to a store that the account is not any more, and to no other."""
+        recorded = {
+            row.uids
+            for row in self._sides.rows
+            if row.transfer.state not in (State.WITHDRAWN, State.DISMISSED)
+        }
         for row, store in self._sides.former:
             transfer = row.transfer
             if transfer.orthanc_id in self._mine and transfer.source == self._scope.source:
                 continue
-            if transfer.state not in _VOID and row.uids not in self._rows:
+            if transfer.state not in _VOID and row.uids not in recorded:
                 there = self._formerly_mine.get(transfer.orthanc_id) is row
                 yield Finding(
                     Category.FORMER_STORE,
@@ -265,11 +286,16 @@ class _Study:
             yield self._finding(Category.WAITING, row, OVERWRITTEN)
 
     def _of_others(self, rows: Sequence[Recorded]) -> Iterator[Finding]:
-        """What is wrong where only a version that another account sends there supersedes all."""
-        if any(row.transfer.state != State.SUPERSEDED for row in rows):
+        """What is wrong where a version that another account sends there supersedes the newest."""
+        superseded = [row for row in rows if row.transfer.state == State.SUPERSEDED]
+        others = [row for row in rows if row.transfer.state not in (State.SUPERSEDED, *_GONE)]
+        sent = [row for row in others if row.transfer.state in _SENT]
+        if not superseded or len(sent) < len(others):  # what is not sent is judged by itself
             return
-        row = _newest(rows)
-        if row.uids not in self._sides.confirmed:
+        row = _newest(superseded)
+        if any(map(row.is_replaced_by, sent)):
+            return
+        if not any(map(row.is_replaced_by, self._of_accounts.get(row.uids, ()))):
             yield self._finding(Category.WAITING, row, SUPERSEDED_UNCONFIRMED)
         elif row.uids not in self._listed:
             yield self._finding(Category.MISSING, row, "")

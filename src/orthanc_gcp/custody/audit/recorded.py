@@ -25,6 +25,7 @@ _ALL = [
     transfers.c.change_seq,
     transfers.c.queued_at,
     transfers.c.destination_id,
+    transfers.c.confirmed_at,
 ]
 _SAME = {"account", "source", "study_instance_uid", "series_instance_uid", "state", "reason"}
 _REPEATED = {number for number, column in enumerate(_ALL) if column.name in _SAME}
@@ -69,10 +70,9 @@ class StudyRows:
         mine = {row.uids for row in self.by_account.get(account, [])}
         return mine | {row.uids for row in self._of_others(account)}
 
-    def confirmed_for_others(self, account: str) -> set[Uids]:
+    def confirmed_for_others(self, account: str) -> list[Recorded]:
         """What is confirmed for other accounts in the store that this one is by now."""
-        others = self._of_others(account)
-        return {row.uids for row in others if row.transfer.state == State.CONFIRMED}
+        return [row for row in self._of_others(account) if row.transfer.state == State.CONFIRMED]
 
     def _of_others(self, account: str) -> Iterator[Recorded]:
         current = self._current.get(account)
@@ -97,8 +97,8 @@ def recorded(ledger: Ledger, study: str) -> StudyRows:
             sql.select(*_ALL).where(of.study_instance_uid == study).order_by(of.id)
         )
         for values in rows:
-            *transfer, acknowledged_at, change_seq, queued_at, destination = _sound(values)
-            row = Recorded(Transfer(*transfer), acknowledged_at, change_seq, queued_at, destination)
+            sound = _sound(values)
+            row = Recorded(Transfer(*sound[: len(COLUMNS)]), *sound[len(COLUMNS) :])
             found.setdefault(row.transfer.account, []).append(row)
     known = ledger.destinations.all()
     stores = {one.id: one.name for one in known}
