@@ -329,6 +329,33 @@ def test_many_texts_where_no_pipeline_gets_through(tmp_path):
     assert set(asked) == {f"/base{path}" for path in paths}
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_texts_that_are_never_answered_are_in_the_way_of_no_other(is_there):
+    """As long as anything is answered at all."""
+    asked: list[str] = []
+
+    def answers(connection, head):
+        asked.append(head.split()[1].decode())
+        odd = asked[-1].startswith("/odd") or (asked[-1].startswith("/changes") and not is_there)
+        if odd:
+            connection.close()
+        else:
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+            )
+
+    with RawServer(answers) as server:
+        rest = OrthancRest(f"http://127.0.0.1:{server.port}")
+        if not is_there:
+            with pytest.raises(OrthancUnavailableError):
+                rest.texts(["/1", "/odd1", "/2"])
+            return
+        found = rest.texts(["/1", "/odd1", "/2", "/odd2", "/odd3", "/3"])
+    said = [getattr(one, "status", one) for one in found]
+    assert said == ["{}", 504, "{}", 504, 504, 504]
+    assert "/3" not in asked
+
+
 @pytest.mark.parametrize("answered", [0, 1, 3])
 def test_small_files_where_connections_end(answered):
     """The server reads a request, and answers some on each connection: none is lost."""

@@ -117,6 +117,10 @@ class OrthancSource:
         system = self._call("GET", "/system")
         return f"{system.get('Name', '')}/{system.get('DicomAet', '')}"
 
+    def answers(self) -> bool:
+        """Whether Orthanc answers at all, whatever it does not."""
+        return self._orthanc.answers()
+
     def instance_count(self) -> int:
         """How many instances Orthanc has (``GET /statistics``).
 

@@ -33,6 +33,8 @@ __all__ = ["OrthancRest", "RestDicomWeb"]
 _PIECE = 256 * 1024
 STORED_WITHIN = 600.0
 """Seconds that Orthanc may take to store an upload once it has all of it."""
+MOST_UNANSWERED = 3
+"""So many of some questions that are asked together may remain without an answer."""
 LONGEST_ANSWER = 256 << 20
 """Bytes of an answer that is kept in memory: the instances of the largest study, and much more."""
 
@@ -148,7 +150,8 @@ class OrthancRest:
     def texts(self, paths: Sequence[str]) -> list[str | OrthancRefusedError | None]:
         """What Orthanc has at each of some paths, as :meth:`text`, for little.
 
-        Where it refuses one, its error in place of the text.
+        Where it refuses one, or answers all but that, an error in place of the text; where that is
+        so of several, the rest is not asked for, as each may take its time.
 
         Raises
         ------
@@ -164,13 +167,32 @@ class OrthancRest:
                 found.append(self._text_of(path, answer.status, answer.body))
             # Behind a proxy that knows none, each would be asked for twice.
             self._pipelines = bool(found)
-        return found + [self._text_or_error(path) for path in paths[len(found) :]]
+        unanswered = 0
+        for path in paths[len(found) :]:
+            if unanswered == MOST_UNANSWERED:
+                found.append(_unanswered("was not asked for, as it did not answer about others"))
+                continue
+            try:
+                found.append(self._text_or_error(path))
+            except OrthancUnavailableError as error:
+                if not self.answers():
+                    raise
+                unanswered += 1
+                found.append(_unanswered(str(error)))
+        return found
 
     def _text_or_error(self, path: str) -> str | OrthancRefusedError | None:
         try:
             return self.text(path)
         except OrthancRefusedError as error:
             return error
+
+    def answers(self) -> bool:
+        """Whether Orthanc answers, from its database (``GET /changes``), whatever it does not."""
+        try:
+            return self.call("GET", "/changes?limit=1") is not None
+        except (OrthancRefusedError, OrthancUnavailableError):
+            return False
 
     def _text_of(self, path: str, status: int, body: bytes) -> str | OrthancRefusedError | None:
         if status == 404:
@@ -337,6 +359,10 @@ class OrthancRest:
             place, where = printable(self.url), readable(path)
             message = f"{place} answered {status} to {method} {where}"
             raise OrthancRefusedError(message, status=status)
+
+
+def _unanswered(words: str) -> OrthancRefusedError:
+    return OrthancRefusedError(words, status=504)  # as a proxy would say
 
 
 def _address(url: str) -> Address:

@@ -1131,6 +1131,37 @@ def test_an_instance_whose_md5_orthanc_refuses_holds_up_no_other(tmp_path, store
         server.shutdown()
 
 
+@pytest.mark.parametrize("asked", ["attachments", "instances"])
+def test_an_instance_that_orthanc_never_answers_about_holds_up_no_other(real, orthanc, asked):
+    """A proxy before it hangs up whenever it is asked for this one."""
+
+    class HangingUp(Front):
+        @property
+        def dislikes(self):
+            path = self.heads[-1][1]
+            return {b"": "reset"} if bad in path and asked in path else {}
+
+        @dislikes.setter
+        def dislikes(self, _):
+            """It is asked for with each request."""
+
+    good, bad = (orthanc.json("POST", "/instances", make_instance())["ID"] for _ in range(2))
+    with HangingUp() as front:
+        front.target = orthanc.url
+        real.follow(good, bad)
+        real.orthanc = OrthancSource(OrthancRest(front.url), Path("/nowhere"))
+        sender = real.sender()
+        real.sender = lambda: sender
+        for _ in range(3):
+            real.send()
+        found = {row.orthanc_id: (row.state, row.reason) for row in real.rows()}
+        assert found == {good: (State.ACKNOWLEDGED, None), bad: (State.DELAYED, "orthanc")}
+        for _ in range(MOST_UNREADABLE):
+            real.send()
+        assert sorted(real.states()) == [State.ACKNOWLEDGED, State.QUARANTINED]
+        front.shutdown()
+
+
 @pytest.mark.parametrize("replaces", [True, False])
 def test_an_old_version_is_never_sent_over_the_newer(real, orthanc, replaces):
     real.replaces = replaces

@@ -100,8 +100,10 @@ class SourceFaults:
         others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
         try:
             outcomes = [self._unreadable(row, error, md5s.get(row.orthanc_id)) for row in at_fault]
-        except OrthancUnavailableError as away:  # the others would fail as well
-            return self.orthanc_is_away(transfers, away)
+        except OrthancUnavailableError as away:
+            if not self._orthanc.answers():  # the others would fail as well
+                return self.orthanc_is_away(transfers, away)
+            outcomes = [self.without_file(row, str(away)) for row in at_fault]
         if self.files.pause:
             return outcomes + self.storage_is_away(others)
         return outcomes + [requeued(row) for row in others]
