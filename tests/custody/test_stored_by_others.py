@@ -38,13 +38,17 @@ def store(life: Life, content: bytes) -> None:
     assert {one.status for one in life.store.store([part]).results.values()} == {"stored"}
 
 
+def of_first(life: Life) -> list[Transfer]:
+    return [
+        Transfer(**{one.name: getattr(row, one.name) for one in fields(Transfer)})
+        for row in rows(life.ledger)
+        if row.source.startswith("first")
+    ]
+
+
 def miss(life: Life) -> None:
     """An audit of the first Orthanc has found that the store has its instance no more."""
-    lost = [row for row in rows(life.ledger) if row.source.startswith("first")]
-    mine = [
-        Transfer(**{one.name: getattr(row, one.name) for one in fields(Transfer)}) for row in lost
-    ]
-    assert life.ledger.confirmations.requeue_lost(mine) == 1
+    assert life.ledger.confirmations.requeue_lost(of_first(life)) == 1
 
 
 def find_out(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +94,29 @@ def test_what_was_missed_of_an_instance_that_several_orthancs_have(life, monkeyp
     store(life, OTHER)
     find_out(life, monkeypatch)
     assert states(life) == [("superseded", "superseded"), ("quarantined", "conflict")]
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_what_was_seen_to_be_another(life, monkeypatch, replaces):
+    """An audit has read it, and the copy of another Orthanc is not there, either."""
+    life.town.replaces = replaces
+    life.workers.pop().end()
+    life.start_worker(life.orthancs[0])
+    life.receive(life.orthancs[0].index, OLD)
+    life.run()
+    life.receive(life.add_orthanc("second"), OLD)
+    life.run(60)
+    delete(life, OLD)
+    store(life, OTHER)
+    assert life.ledger.confirmations.requeue_different(of_first(life)) == 1
+    find_out(life, monkeypatch)
+    there = life.stored(rows(life.ledger)[0])
+    if replaces:
+        assert there == sha256(OLD)
+        assert ("confirmed", None) in states(life)
+    else:
+        assert there == sha256(OTHER)
+        assert {state for state, _ in states(life)} <= {"quarantined", "superseded"}
 
 
 @pytest.mark.parametrize("replaces", [False, True])

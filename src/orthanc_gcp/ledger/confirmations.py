@@ -30,7 +30,7 @@ from orthanc_gcp.ledger.rows import (
 )
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, transfers
 from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
-from orthanc_gcp.ledger.versions import doubt_others, doubts
+from orthanc_gcp.ledger.versions import doubt_others, doubt_same, doubts
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["Confirmations"]
@@ -358,34 +358,50 @@ class Confirmations:
 
         What is there when they are sent may be what somebody else has stored since.
         """
-        of, now, again = transfers.c, self._now(), 0
+        words = "the store acknowledged it, and a comparison did not find it there"
+        with writing(self._engine) as connection:
+            rows = _stored(connection, lost)
+            doubt_others(connection, rows)
+            self._send_again(connection, rows, TransferReason.MISSING, words)
+        return len(rows)
+
+    def requeue_different(self, different: Sequence[Transfer]) -> int:
+        """Instances of which the store was seen to have other bytes wait again; how many do.
+
+        What becomes of them is said by what the store is then seen to have, and by the option
+        ``OnConflict``.
+        """
+        words = "the store acknowledged it, and a comparison has read other bytes there"
+        with writing(self._engine) as connection:
+            rows = _stored(connection, different)
+            doubt_same(connection, self._now(), rows)
+            self._send_again(connection, rows, TransferReason.DIFFERENT, words)
+        return len(rows)
+
+    def _send_again(
+        self, connection: sql.Connection, rows: Sequence[int], reason: str, words: str
+    ) -> None:
+        of = transfers.c
         fresh = dict.fromkeys(
             ("next_attempt_at", "max_batch_instances", "batch", "acknowledged_at", "confirmed_at")
         )
-        words = "the store acknowledged it, and a comparison did not find it there"
-        with writing(self._engine) as connection:
-            for some in portions([row.id for row in lost], MOST_PARAMETERS):
-                chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
-                query = sql.select(of.id).where(*chosen).with_for_update()
-                rows = connection.scalars(query).all()
-                doubt_others(connection, rows)
-                connection.execute(
-                    transfers.update()
-                    .where(of.id.in_(rows))
-                    .values(
-                        **fresh,
-                        state=State.WAITING,
-                        reason=TransferReason.MISSING,
-                        detail=words,
-                        attempts=0,
-                        stored_sha256=unsure_where(of.replace),
-                        replace=False,
-                        queued_at=now,
-                    )
+        is_unsure = of.replace | sql.literal(reason in OTHER_IS_THERE)
+        for some in portions(rows, MOST_PARAMETERS):
+            connection.execute(
+                transfers.update()
+                .where(of.id.in_(some))
+                .values(
+                    **fresh,
+                    state=State.WAITING,
+                    reason=reason,
+                    detail=words,
+                    attempts=0,
+                    stored_sha256=unsure_where(is_unsure),
+                    replace=False,
+                    queued_at=self._now(),
                 )
-                add_for(connection, self._now(), rows, "missing")
-                again += len(rows)
-        return again
+            )
+        add_for(connection, self._now(), rows, "missing")
 
     def due(
         self,
@@ -416,6 +432,15 @@ class Confirmations:
         with reading(self._engine) as connection:
             found = dict.fromkeys(Series(*row) for row in connection.execute(query, wanted))
         return list(found)[:limit]
+
+
+def _stored(connection: sql.Connection, rows: Sequence[Transfer]) -> list[int]:
+    """Those of some rows that the store has, as the ledger has it still."""
+    of, found = transfers.c, list[int]()
+    for some in portions([row.id for row in rows], MOST_PARAMETERS):
+        chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
+        found += connection.scalars(sql.select(of.id).where(*chosen).with_for_update())
+    return found
 
 
 def _ask_again(connection: sql.Connection, rows: Collection[int], **values: object) -> None:

@@ -106,6 +106,23 @@ def test_audit_has_missing_instances_sent_again(site):
     assert [(one["Kind"], one["Instance"]) for one in account["Events"]] == [("missing", missing)]
 
 
+def test_what_is_different_does_not_stay_confirmed(site):
+    """It comes into quarantine, as the account keeps what the store has."""
+    study = Study(site, instances=2).confirmed()
+    different = next(iter(study.files))
+    delete(site, study, different)
+    store(site, other_bytes(study.files[different]))
+    told = run_json(site, "audit", "--study", study.uid, "--bytes", "--fix", code=1)
+    assert told["Counts"] == {"Instances": 2, "Stored": 1, "Different": 1, "Queued": 1}
+    study.wait_for("confirmed", "quarantined")
+    told = run_json(site, "audit", "--study", study.uid, code=1)
+    assert told["Counts"] == {"Instances": 2, "Stored": 1, "Quarantined": 1}
+    delete(site, study, different)
+    run(site, "retry", "--study", study.uid)
+    study.confirmed()
+    run(site, "audit", "--study", study.uid, "--bytes")
+
+
 def test_audit_does_not_queue_what_orthanc_has_no_more(site):
     study = Study(site).confirmed()
     missing = next(iter(study.files))

@@ -12,6 +12,7 @@ from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.retrievals.rows import Coming, Digests, Listed, Resource
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -77,6 +78,17 @@ def test_what_the_store_has_not(ledger, repair, instance):
     assert repair.queue(result(instance, Category.MISSING, row)) == 0, "it waits already"
 
 
+def test_what_the_store_has_otherwise(ledger, repair, instance):
+    row = write_down(ledger, instance, state=State.CONFIRMED, sha256="d")
+    assert repair.queue(result(instance, Category.DIFFERENT, row, in_orthanc=False)) == 0
+    assert row_of(ledger, instance) == row
+    assert repair.queue(result(instance, Category.DIFFERENT, row)) == 1
+    again = row_of(ledger, instance).transfer
+    assert (again.state, again.reason) == (State.WAITING, TransferReason.DIFFERENT)
+    assert again.may_be_other, "it is not confirmed without its bytes"
+    assert repair.queue(result(instance, Category.DIFFERENT, row)) == 0, "it waits already"
+
+
 def test_what_the_ledger_has_not(ledger, repair, instance):
     assert repair.queue(result(instance, Category.NOT_IN_LEDGER, in_orthanc=False)) == 0
     assert repair.queue(result(instance, Category.NOT_IN_LEDGER, account=None)) == 0
@@ -86,6 +98,24 @@ def test_what_the_ledger_has_not(ledger, repair, instance):
     assert (row.transfer.state, row.transfer.source) == (State.WAITING, "o")
     assert row.transfer.attachment_uuid == instance.attachment_uuid
     assert row.transfer.priority == Priority.LIVE
+
+
+@pytest.mark.parametrize("in_store", [True, False])
+def test_what_came_from_the_store_is_sent_where_that_has_it_no_more(
+    ledger, source, repair, instance, in_store
+):
+    uids = instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
+    (md5,) = source.checksums.md5s({instance.orthanc_id: uids[2]}).values()
+    ledger.retrievals.request("a", "o", [Resource(uids[0])], compare_bytes=False)
+    (retrieval,) = ledger.retrievals.open("o")
+    ledger.retrieval_rounds.add_listed([(retrieval, Listed(uids, 1))])
+    (row,) = ledger.retrievals.pending(retrieval, (), 10)
+    digests = Digests(instance.size_bytes, md5, "its SHA-256")
+    ledger.retrievals.note_digests([Coming(row.id, 1, digests)])
+    found = result(instance, Category.NOT_IN_LEDGER, in_store=in_store)
+    assert repair.queue(found) == (not in_store), "what is written down only is not queued"
+    state = State.CONFIRMED if in_store else State.WAITING
+    assert row_of(ledger, instance).transfer.state == state
 
 
 def test_what_is_for_the_backfill_is_sent_as_its(ledger, source, instance):

@@ -1,4 +1,4 @@
-"""Queues what is missing: in a store, or in the ledger."""
+"""Queues what is missing, or another, in a store; or missing in the ledger."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
@@ -48,8 +49,9 @@ class Repair:
         if result.account is None:
             return 0
         there = [one for one in result.findings if one.in_orthanc]
-        missing = [one.transfer for one in there if one.category is Category.MISSING]
-        queued = self._ledger.confirmations.requeue_lost([row for row in missing if row])
+        confirmations = self._ledger.confirmations
+        queued = confirmations.requeue_lost(_rows_of(there, Category.MISSING))
+        queued += confirmations.requeue_different(_rows_of(there, Category.DIFFERENT))
         closed = [one for one in there if _was_closed(one)]
         queued += self._record(result.account, closed, demanded=True)
         # What was written down meanwhile is not to be sent twice.
@@ -59,19 +61,29 @@ class Repair:
 
     def _record(self, account: str, found: Sequence[Finding], *, demanded: bool) -> int:
         names, queued = [one.orthanc_id for one in found], 0
+        listed = {one.orthanc_id for one in found if one.in_store}
         for start in range(0, len(names), _PORTION):
             arrivals = [
                 arrival_of(one, self._source, account, priority=self._priority(one, demanded))
                 for one in self._orthanc.describe(names[start : start + _PORTION])
             ]
-            arrivals = self._guard.recognize(arrivals)
-            queued += self._ledger.arrivals.record(arrivals, other_versions=True)
+            # What came from the store once, and is not there now, is sent.
+            missing = [one for one in arrivals if one.orthanc_id not in listed]
+            known = self._guard.recognize([one for one in arrivals if one.orthanc_id in listed])
+            unsent = [one for one in known if one.retrieved_sha256 is None]
+            queued += self._ledger.arrivals.record([*missing, *unsent], other_versions=True)
+            there = [one for one in known if one.retrieved_sha256 is not None]
+            self._ledger.arrivals.record(there, other_versions=True)
         return queued
 
     def _priority(self, one: Description, demanded: bool) -> Priority:
         if demanded:
             return Priority.DEMANDED
         return Priority.BACKFILL if one.received_at < self._since else Priority.LIVE
+
+
+def _rows_of(found: Sequence[Finding], category: Category) -> list[Transfer]:
+    return [one.transfer for one in found if one.category is category and one.transfer is not None]
 
 
 def _is_unrecorded(finding: Finding) -> bool:
