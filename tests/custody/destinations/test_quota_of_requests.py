@@ -195,6 +195,20 @@ def test_a_quota_that_is_raised_is_found_again():
     assert work.answered.total() - before > 0.8 * 40 * 100
 
 
+@pytest.mark.parametrize("instance", [10_000, 500_000])
+@pytest.mark.parametrize(("before", "after"), [(100, 10), (100, 30), (20, 2)])
+def test_few_are_refused_of_a_quota_that_is_cut(before, after, instance):
+    """What is taken of requests and of bytes sinks alike: neither says which of both counts."""
+    work = Work(ASecond(before), instance)
+    work.run(200)
+    answered, refused = work.answered.total(), work.refused.total()
+    work.quota.rate = after
+    work.run(200 + 6000 / after)
+    answered, refused = work.answered.total() - answered, work.refused.total() - refused
+    assert refused <= 0.02 * (answered + refused)
+    assert answered > 0.8 * 6000
+
+
 def test_without_a_quota_no_request_waits():
     work = Work(ASecond(1e9))
     work.run(60)

@@ -7,7 +7,8 @@ room again. When it is let in, the quota has room for all that was taken before:
 the pace, less a little. It rises slowly, and after a while without a refusal nothing limits it.
 
 Only one of both is limited: at first bytes, unless requests were small. Whoever keeps to a limit
-and is refused long before it is used up has kept to the wrong one.
+and is refused long before it is used up has kept to the wrong one, and so has whoever keeps to one
+on bytes and is refused what has none.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ MOST_SAVED_UP = 1.0
 """Seconds of a quota of requests that may have been saved up, where it is one of a second."""
 OTHER_BELOW, OTHER_ABOVE = 0.5, 1.33
 """Of what a refusal has shown, the part that is taken at the next one where it was the other."""
+READS_REFUSED, PART_REFUSED = 5, 0.05
+"""So many requests that only read, and such a part of them, are refused since a pace of bytes was
+found: it is not bytes that count."""
 POLL = 0.1
 """Seconds until it is looked again whether others have ended."""
 AHEAD_IN_A_ROW = 8
@@ -93,6 +97,7 @@ class Pace:
         self._refused_at = self._next = self._asked_at = self._used_up_at = float("-inf")
         self._seconds = SECONDS_OF_REQUEST
         self._draining = self._asking = self._asked_in_vain = False
+        self._reads, self._reads_refused = 0, 0  # since the pace was found
         self._running = 0
         self._awaited_until, self._ahead = float("-inf"), 0  # by urgent requests; begun in a row
 
@@ -116,15 +121,18 @@ class Pace:
             elif began >= self._rated_at and size:
                 self._seconds += (self._clock.now() - began - self._seconds) / 4
             self._taken.append((began, size))
+            self._reads += not size
 
     def refused_to_read(self, began: float) -> None:
         """A request that only reads was one too many; no matter while bytes are limited.
 
-        Those are refused as well if that is the wrong limit.
+        Unless that is so again and again: it has none, and that is the wrong limit.
         """
         with self._lock:
             limits_bytes = self._rate_at(self._clock.now(), _Unit.BYTES) > 0
-        if not limits_bytes or self._asking:
+            self._reads_refused += limits_bytes and began >= self._rated_at
+            matters = not limits_bytes or self._asking or self._is_wrong_unit
+        if matters:
             self.refused(began)
 
     def refused(self, began: float) -> bool:
@@ -221,6 +229,12 @@ class Pace:
             return bool(running) and now - self._asked_at < LONGEST_DRAIN
         return self._draining
 
+    @property
+    def _is_wrong_unit(self) -> bool:
+        """Whether too much is refused of what has no bytes, while these are limited."""
+        asked = self._reads + self._reads_refused
+        return self._reads_refused >= max(READS_REFUSED, PART_REFUSED * asked)
+
     # -- What the quota is ------------------------------------------------------------------------
 
     def _find(self, now: float) -> None:
@@ -244,6 +258,7 @@ class Pace:
             self._next = float("-inf")
         self._seen, self._rated_at = seen, now
         self._seconds = SECONDS_OF_REQUEST
+        self._reads = self._reads_refused = 0
         self._taken.clear()
 
     def _is_sure(self, now: float) -> bool:
@@ -262,6 +277,9 @@ class Pace:
             self._unit = _Unit.REQUESTS if small else _Unit.BYTES
             return
         (other,) = set(_Unit) - {self._unit}
+        if self._is_wrong_unit:
+            self._unit = other
+            return
         own = taken[self._unit] / self._rate
         others = taken[other] / self._seen[other] if self._seen[other] else 1.0
         if own < OTHER_BELOW and others > own * OTHER_ABOVE:
