@@ -1,4 +1,4 @@
-"""The clock of a machine is set back by hours while instances arrive, wait and are read back."""
+"""The clock of a machine is set by hours while instances arrive, wait and are read back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sql
 
+from orthanc_gcp.custody.reporting.problems import find_problems
 from orthanc_gcp.ledger.schema import State
 from tests.custody.test_kept_versions import OF_ANOTHER_PATIENT, OLD, Life, emulator
 from tests.support.mishaps import sha256
@@ -63,6 +64,18 @@ def test_what_waits_in_backoff_or_to_be_read_back_does_not_wait_for_the_old_time
     life.be_well()
     life.run(120)
     assert [row.state for row in rows(life.ledger)] == [State.CONFIRMED]
+
+
+def test_an_orthanc_that_is_followed_is_not_away_when_the_clock_is_set_forward(life):
+    """As when a machine has slept: no alarm goes off for what is there."""
+    index = life.add_orthanc()
+    life.run()
+    life.fault(status=500)
+    life.receive(index, OLD)
+    life.run(10)
+    life.clock.wall += HOURS
+    life.run(1)
+    assert find_problems(life.ledger, {row.account for row in rows(life.ledger)}, {}) == []
 
 
 def test_numbers_of_changes_that_were_undone_make_nothing_newer(life):

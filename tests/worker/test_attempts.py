@@ -9,7 +9,14 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
-from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts, Unfollowed
+from orthanc_gcp.worker.attempts import (
+    BACKOFF,
+    DISPATCHING,
+    FOLLOWING,
+    IDLE,
+    Attempts,
+    Failing,
+)
 from orthanc_gcp.worker.progress import Progress
 
 
@@ -92,15 +99,37 @@ def test_orthanc_is_away(steps, caplog):
 def test_that_orthanc_is_not_followed_for_long_is_known(steps):
     steps.make(failing(OrthancUnavailableError("no answer")), FOLLOWING)
     steps.make(lambda: True)
-    assert steps.attempts.unfollowed(5) is None
+    assert steps.attempts.failing(FOLLOWING, 5) is None
     steps.seconds += 5
     steps.make(failing(OrthancError("a copy")), FOLLOWING)
-    found = steps.attempts.unfollowed(5)
-    assert found == Unfollowed(1001.0, 1001.0, "a copy", is_away=False)
+    found = steps.attempts.failing(FOLLOWING, 5)
+    assert found == Failing(1001.0, 1001.0, "a copy", is_own=True)
     steps.make(failing(OrthancRefusedError("a password")), FOLLOWING)
-    assert steps.attempts.unfollowed(5) == found._replace(words="a password", is_away=True)
+    refused = steps.attempts.failing(FOLLOWING, 5)
+    assert refused == found._replace(words="a password", is_own=False)
     steps.make(lambda: False, FOLLOWING)
-    assert steps.attempts.unfollowed(0) is None
+    assert steps.attempts.failing(FOLLOWING, 0) is None
+
+
+@pytest.mark.parametrize("what", [FOLLOWING, DISPATCHING])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ledger_error("attempt to write a readonly database"),
+            "the ledger cannot be used: attempt to write a readonly database",
+        ),
+        (ValueError("hush"), "unexpected ValueError, the log says where"),
+    ],
+    ids=["ledger", "defect"],
+)
+def test_whatever_a_loop_fails_at_for_long_is_known(steps, what, error, words):
+    steps.make(failing(error), what)
+    steps.seconds += 5
+    steps.make(failing(error), what)
+    assert steps.attempts.failing(what, 5) == Failing(1001.0, 1001.0, words, is_own=False)
+    steps.make(lambda: True, what)
+    assert steps.attempts.failing(what, 0) is None
 
 
 def test_a_defect_has_its_place_once_and_not_its_message(steps, caplog):

@@ -51,11 +51,13 @@ else:
     _HAS_OFD_LOCKS = hasattr(fcntl, "F_OFD_SETLK")
 
 __all__ = [
+    "Running",
     "WorkerRegistry",
     "alive_workers",
     "any_alive",
     "has_several",
     "note_served",
+    "running",
     "served",
     "worker_registry",
 ]
@@ -152,7 +154,7 @@ class WorkerRegistry(Protocol):
 def worker_registry(engine: sql.Engine, name: str, clock: Clock) -> WorkerRegistry:
     """What a worker of this name knows of the others on its database."""
     if engine.dialect.name == "sqlite":
-        return _Alone(engine, name)
+        return _Alone(engine, name, clock)
     return _Several(engine, name, clock)
 
 
@@ -240,8 +242,44 @@ def served(engine: sql.Engine) -> set[tuple[int, str]]:
     }
 
 
-def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:
-    """Write down what a worker is called; it works as well where that cannot be written.
+class Running(NamedTuple):
+    """A worker that runs.
+
+    Attributes
+    ----------
+    began
+        In seconds since 1970, by its own clock; None where that is not known.
+    source
+        What the ledger calls the index that its Orthanc had last; None where it never knew that.
+    """
+
+    name: str
+    began: float | None
+    source: str | None
+
+
+def running(engine: sql.Engine) -> list[Running]:
+    """The workers that run on a database.
+
+    Raises
+    ------
+    SQLAlchemyError
+        The database is away.
+    """
+    values = KeyValues(engine)
+    serves = values.starting_with(_SERVES)
+    return [
+        Running(
+            name,
+            values.get(f"{_NAMED}{name}", float),
+            serves.get(f"{_SERVES}{name}", {}).get("index"),
+        )
+        for name in alive_workers(engine)
+    ]
+
+
+def _note(engine: sql.Engine, name: str, clock: Clock, *, alone: bool) -> None:
+    """Write down what a worker is called, and when it began; it works without that, too.
 
     What stands there of workers before it does not hold any more for one that is alone.
     """
@@ -250,7 +288,7 @@ def _note(engine: sql.Engine, name: str, *, alone: bool) -> None:
         for kind in (_NAMED, _SERVES) if alone else ():
             for other in values.starting_with(kind):
                 values.delete(other)
-        values.set(f"{_NAMED}{name}", True)
+        values.set(f"{_NAMED}{name}", clock.utc().timestamp())
 
 
 def _strike_out(engine: sql.Engine, name: str) -> None:
@@ -339,8 +377,8 @@ class _File(NamedTuple):
 class _Alone:
     """The only worker on a SQLite file: whoever else has claimed something is dead."""
 
-    def __init__(self, engine: sql.Engine, name: str) -> None:
-        self._engine, self._name = engine, name
+    def __init__(self, engine: sql.Engine, name: str, clock: Clock) -> None:
+        self._engine, self._name, self._clock = engine, name, clock
         self._dead: list[str] | None = None
         self._lock = file_lock(_lock_file(engine))
         self._there: _File | None = None
@@ -359,7 +397,7 @@ class _Alone:
             raise self._in_use()
         self._there = self._which_file()
         self.alive = True
-        _note(self._engine, self._name, alone=True)
+        _note(self._engine, self._name, self._clock, alone=True)
 
     def _which_file(self, suffix: str = "") -> _File | None:
         """What tells the file at the path from any other; None if there is none."""
@@ -497,7 +535,7 @@ class _Several:
             connection.close()
             return False
         self._connection, self._seen = connection, now
-        _note(self._engine, self._name, alone=False)
+        _note(self._engine, self._name, self._clock, alone=False)
         return True
 
     def _prepare(self, connection: sql.Connection) -> bool:

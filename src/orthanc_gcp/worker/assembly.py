@@ -33,7 +33,7 @@ from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.backfill_progress import studies_of
 from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.problems import Problem, Problems, unread
+from orthanc_gcp.custody.reporting.problems import Problem, Problems, unread, unsent
 from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
@@ -55,7 +55,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.worker.api import Api
-from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.attempts import DISPATCHING, FOLLOWING, Attempts
 from orthanc_gcp.worker.notifications.notifier import notifiers
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
@@ -146,9 +146,8 @@ def assemble(
 
     def recognized() -> None:
         _note_in_folder(settings, ledger, source, follower.source, follows=sends)
-        if sends:
-            mine = (ledger.destinations.find(account.name) for account in settings.accounts)
-            note_served(engine, name, follower.source, filter(None, mine))
+        mine = (ledger.destinations.find(account.name) for account in settings.accounts)
+        note_served(engine, name, follower.source, filter(None, mine) if sends else ())
 
     protection = _protection(settings, ledger, source, clock)
     follower = Follower(
@@ -221,10 +220,10 @@ def assemble(
         lambda: clock.utc().astimezone(),
     )
     overview = Overview(ledger, standstill)
-    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends)
+    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends, worker=name)
 
     needs_person = partial(
-        _needs_person, found, partial(_unread, ledger, attempts, follower), retrieving
+        _needs_person, found, partial(_of_worker, ledger, attempts, follower), retrieving
     )
 
     def problem_of_orthanc() -> str | None:
@@ -302,19 +301,21 @@ def _samples(
         yield from of_backfill(index, *studies)
 
 
-def _unread(ledger: Ledger, attempts: Attempts, follower: Follower) -> list[Problem]:
-    """That Orthanc could not be followed for as long as its index counts as seen."""
-    found = attempts.unfollowed(SEEN_WITHIN)
-    if found is None:
-        return []
-    followed_by_others = follower.known if found.is_away else ""
-    return unread(ledger, followed_by_others, found.since_utc, found.words)
+def _of_worker(ledger: Ledger, attempts: Attempts, follower: Follower) -> list[Problem]:
+    """What this worker has not been able to do for as long as its index counts as seen."""
+    found = []
+    if failing := attempts.failing(FOLLOWING, SEEN_WITHIN):
+        followed_by_others = "" if failing.is_own else follower.known
+        found = unread(ledger, followed_by_others, failing.since_utc, failing.words)
+    if not found and (failing := attempts.failing(DISPATCHING, SEEN_WITHIN)):
+        found = [unsent(failing.since_utc, failing.words)]
+    return found
 
 
 def _needs_person(
-    found: Problems, is_unread: Callable[[], list[Problem]], retrieving: Retrieving
+    found: Problems, of_worker: Callable[[], list[Problem]], retrieving: Retrieving
 ) -> list[Problem]:
-    return [*found.found(), *is_unread(), *problems_of(retrieving.receivers)]
+    return [*found.found(), *of_worker(), *problems_of(retrieving.receivers)]
 
 
 def _protection(

@@ -24,18 +24,18 @@ from orthanc_gcp.logs import places
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.progress import Progress
 
-__all__ = ["BACKOFF", "FOLLOWING", "IDLE", "Attempts", "Unfollowed"]
+__all__ = ["BACKOFF", "DISPATCHING", "FOLLOWING", "IDLE", "Attempts", "Failing"]
 
 _log = logging.getLogger(__name__)
 
-FOLLOWING = "follow"
-"""The loop that also finds out when Orthanc is back."""
+FOLLOWING, DISPATCHING = "follow", "dispatch"
+"""The loop that also finds out when Orthanc is back, and the one that sends."""
 IDLE = 0.3
 BACKOFF = Backoff(2 * IDLE, 10.0, jitter=0)
 
 
-class Unfollowed(NamedTuple):
-    """That Orthanc cannot be followed.
+class Failing(NamedTuple):
+    """That the steps of a loop fail.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class Unfollowed(NamedTuple):
         By the clock that nobody sets, and in seconds since 1970.
     words
         Why, as of the last try.
-    is_away
-        Whether it cannot be asked: whoever else has the same index may follow that.
+    is_own
+        Whether it is for what Orthanc has: another worker on the same index fails as well.
     """
 
     since: float
     since_utc: float
     words: str
-    is_away: bool
+    is_own: bool
 
 
 class Attempts:
@@ -74,11 +74,11 @@ class Attempts:
         )
         self.orthanc = Outage(_log, "cannot follow Orthanc", "Orthanc is followed again", clock)
         self._defects: dict[str, Outage] = {}
-        self._unfollowed: Unfollowed | None = None
+        self._failing: dict[str, Failing] = {}
 
-    def unfollowed(self, seconds: float) -> Unfollowed | None:
-        """Why Orthanc cannot be followed, if that has lasted for so long."""
-        found = self._unfollowed
+    def failing(self, what: str, seconds: float) -> Failing | None:
+        """Why the steps of a loop fail, if that has lasted for so long."""
+        found = self._failing.get(what)
         lasts = found is not None and self._clock.now() - found.since >= seconds
         return found if lasts else None
 
@@ -101,26 +101,26 @@ class Attempts:
                 worked = step()
         except OrthancError as error:
             self.orthanc_away(error, wait, by=what)
-            if what == FOLLOWING:
-                self._note_unfollowed(error)
+            is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
+            self._note_failing(what, str(error), is_own=not is_away)
         except SQLAlchemyError as error:
             self.ledger_away(error, wait, by=what)
+            self._note_failing(what, f"the ledger cannot be used: {words_of(error)}")
         except Exception as error:
             self._defect(what, error, wait)
+            self._note_failing(what, f"unexpected {type(error).__name__}, the log says where")
         else:
-            if what == FOLLOWING:
-                self._unfollowed = None
+            self._failing.pop(what, None)
             for outage in (self.ledger, self.orthanc, self._defects.get(what)):
                 if outage is not None:
                     outage.ended(by=what, began=began)
             return idle[0] if worked else idle[1]
         return wait
 
-    def _note_unfollowed(self, error: OrthancError) -> None:
-        before = self._unfollowed
+    def _note_failing(self, what: str, words: str, *, is_own: bool = False) -> None:
+        before = self._failing.get(what)
         since = before[:2] if before else (self._clock.now(), self._clock.utc().timestamp())
-        is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
-        self._unfollowed = Unfollowed(*since, str(error), is_away)
+        self._failing[what] = Failing(*since, words, is_own)
 
     def ledger_away(self, error: SQLAlchemyError, wait: float, *, by: str) -> None:
         """The ledger could not be read or written."""

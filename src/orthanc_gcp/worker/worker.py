@@ -27,7 +27,7 @@ from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.ledger.workers import WorkerRegistry
 from orthanc_gcp.retrieval.receive.receiver import Receiver
 from orthanc_gcp.worker.api import Api
-from orthanc_gcp.worker.attempts import BACKOFF, FOLLOWING, IDLE, Attempts
+from orthanc_gcp.worker.attempts import BACKOFF, DISPATCHING, FOLLOWING, IDLE, Attempts
 from orthanc_gcp.worker.listener import Listener
 from orthanc_gcp.worker.notifications.notifier import Notifier
 from orthanc_gcp.worker.problem_log import CHECK_EVERY, ProblemLog
@@ -226,7 +226,7 @@ class Worker:
     def _dispatch(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
-            pause = self._attempts.make("dispatch", self._dispatch_once, pause, (0.0, IDLE))
+            pause = self._attempts.make(DISPATCHING, self._dispatch_once, pause, (0.0, IDLE))
             self._parts.work.wait(pause)
             self._parts.work.clear()
 

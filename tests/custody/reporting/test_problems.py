@@ -19,6 +19,7 @@ from orthanc_gcp.custody.reporting.problems import (
     Problems,
     find_problems,
     unread,
+    unsent,
     without_worker,
 )
 from orthanc_gcp.custody.reporting.standstill import Standstill
@@ -61,6 +62,61 @@ def test_an_orthanc_that_nobody_can_follow(ledger, index, clock):
     assert (one.kind, one.account, one.index) == (ProblemKind.WORKER, "", ORTHANC)
     assert (one.since, copy.index) == (1000.0, "")
     assert "not read, and not sent: wants a password" in one.message
+
+
+class Began(FakeClock):
+    """The clocks of a worker that began at a time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._began = datetime.fromtimestamp(seconds, UTC)
+
+    def utc(self) -> datetime:
+        return self._began
+
+
+@pytest.fixture
+def worker(ledger, clock):
+    """The worker that follows the index."""
+    registry = worker_registry(ledger.engine, "worker", Began(clock.now))
+    registry.join()
+    yield registry
+    registry.leave()
+
+
+def test_a_worker_that_does_not_follow_its_orthanc_any_more(ledger, index, clock, worker):
+    """As it cannot write that down, or stands still: though nothing waits, and nothing fails."""
+    note_served(ledger.engine, "worker", ORTHANC, [])
+    seen = clock.now
+    assert found(ledger) == {}
+    clock.now += SEEN_WITHIN
+    (one,) = found(ledger).values()
+    assert (one.kind, one.account, one.index) == (ProblemKind.WORKER, "", ORTHANC)
+    assert (one.instances, one.since) == (0, seen)
+    assert f"worker worker runs and does not follow Orthanc {ORTHANC}" in one.message
+    assert "restart it" in one.remedy
+    assert Problems(ledger, [A], NONE, worker="worker").found() == [], "it says so by itself"
+    ledger.indexes.seen(index, "it is back")
+    assert found(ledger) == {}
+    clock.now += SEEN_WITHIN
+    worker.leave()
+    assert found(ledger) == {}, "none runs"
+
+
+def test_a_worker_that_never_knew_which_index_its_orthanc_has(ledger, clock, worker):
+    began = clock.now
+    clock.now += SEEN_WITHIN - 1
+    assert found(ledger) == {}
+    clock.now += 1
+    (one,) = found(ledger).values()
+    assert (one.kind, one.index, one.since) == (ProblemKind.WORKER, "", began)
+    assert "does not follow its Orthanc" in one.message
+
+
+def test_a_worker_that_can_send_nothing():
+    one = unsent(1000.0, "the ledger cannot be used: it may only be read")
+    assert (one.kind, one.account, one.since) == (ProblemKind.WORKER, "", 1000.0)
+    assert one.message.startswith("what waits is not sent: the ledger cannot be used")
 
 
 def test_an_account_that_the_configuration_does_not_have(ledger, index, clock):
@@ -201,7 +257,7 @@ def test_a_worker_reads_them_now_and_then(ledger, index, clock):
 def test_a_worker_that_has_just_started_may_have_to_find_its_orthanc(ledger, index, clock):
     ledger.arrivals.record([arrival("1")])
     clock.now += SEEN_WITHIN + 1
-    read = Problems(ledger, [A], NONE)
+    read = Problems(ledger, [A], NONE, worker="worker")
     assert read.found() == []
     clock.now += RECOGNIZE_WITHIN
     assert [one.kind for one in read.found()] == [ProblemKind.INDEX]
@@ -217,9 +273,9 @@ def test_reading_that_takes_long_is_done_seldom(ledger, index, clock, monkeypatc
 
 
 @pytest.fixture
-def another(postgresql_ledger):
+def another(postgresql_ledger, clock):
     """A worker with a configuration of its own."""
-    registry = worker_registry(postgresql_ledger.engine, "another", FakeClock())
+    registry = worker_registry(postgresql_ledger.engine, "another", Began(clock.now))
     registry.join()
     yield registry
     registry.leave()

@@ -27,7 +27,7 @@ class LedgerFigures:
         self._ledger, self._settings = ledger, settings
         self._names = [account.name for account in settings.accounts]
         self._overview = Overview(ledger, standstill_of(ledger, settings))
-        self._problems = Problems(ledger, self._names, settings.rejections, follows=False)
+        self._problems = Problems(ledger, self._names, settings.rejections)
 
     def read(self) -> Figures:
         """All accounts, and which workers run; of a large ledger some seconds old.

@@ -341,7 +341,7 @@ class Follower:
 
     def _do_at_intervals(self) -> None:
         now, recognition = self._clock.now(), self._recognition
-        if now - self._seen_at > SEEN_EVERY and self._cursor is not None:
+        if self._cursor is not None and self._is_to_be_seen(self._cursor, now):
             self._seen_at = now
             self._cursor = self._ledger.indexes.seen(
                 self._cursor, recognition.name, recognition.address
@@ -353,6 +353,11 @@ class Follower:
             self._retry_unreadable()
         if self._protection is not None:
             self._protection.step(self.source)
+
+    def _is_to_be_seen(self, cursor: Cursor, now: float) -> bool:
+        """Now and then, and at once where the clock was set, by which others look at it."""
+        age = self._ledger.now() - (cursor.seen_at or 0.0)
+        return now - self._seen_at > SEEN_EVERY or not -SEEN_EVERY <= age <= 2 * SEEN_EVERY
 
     def _ask_for_missing(self) -> None:
         cursor = self._cursor

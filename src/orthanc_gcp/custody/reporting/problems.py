@@ -18,13 +18,21 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
-from orthanc_gcp.custody.intake.open_transfers import GONE, seen_indexes
+from orthanc_gcp.custody.intake.open_transfers import GONE, SEEN_WITHIN, seen_indexes
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSETTLED, State, transfers
-from orthanc_gcp.ledger.workers import served
+from orthanc_gcp.ledger.workers import running, served
 
-__all__ = ["Problem", "ProblemKind", "Problems", "find_problems", "unread", "without_worker"]
+__all__ = [
+    "Problem",
+    "ProblemKind",
+    "Problems",
+    "find_problems",
+    "unread",
+    "unsent",
+    "without_worker",
+]
 
 SHARE, FRESH = 50, 10.0
 """Problems are given again for so many times as long as they take, and so many seconds at least."""
@@ -40,7 +48,7 @@ class ProblemKind(StrEnum):
     INDEX = "index"  # no Orthanc that a worker follows has it
     LEDGER = "ledger"  # there was another before this one
     FILE = "file"  # Orthanc cannot read it, and a rule asks for what only it has
-    WORKER = "worker"  # none runs, or it cannot follow Orthanc
+    WORKER = "worker"  # none runs, or it cannot follow Orthanc, or send
     SUBSCRIPTION = "subscription"  # it cannot be pulled, so that nothing is received by it
 
 
@@ -121,9 +129,9 @@ class Problems:
         Account -> why the configuration of it is not used.
     sends
         Whether the worker sends anything: not where it is there to retrieve, and no rule sends.
-    follows
-        Whether it is for a worker, which has to find out first which index its Orthanc has, and not
-        for a command.
+    worker
+        For which worker it is, which has to find out first which index its Orthanc has, and says by
+        itself what it cannot do; empty for a command.
     """
 
     def __init__(
@@ -133,12 +141,14 @@ class Problems:
         rejections: Mapping[str, str],
         *,
         sends: bool = True,
-        follows: bool = True,
+        worker: str = "",
     ) -> None:
         self._ledger, self._accounts, self._rejections = ledger, accounts, rejections
-        self._find = find_problems if sends else partial(without_worker, rules=(), runs=True)
+        self._find = partial(find_problems, worker=worker)
+        if not sends:
+            self._find = partial(without_worker, rules=(), runs=True, worker=worker)
         self._lock = threading.Lock()
-        self._began = ledger.now() if follows else float("-inf")
+        self._began = ledger.now() if worker else float("-inf")
         self._found: list[Problem] = []
         self._read_at, self._fresh = float("-inf"), 0.0
 
@@ -163,7 +173,7 @@ class Problems:
 
 
 def find_problems(
-    ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str]
+    ledger: Ledger, accounts: Collection[str], rejections: Mapping[str, str], worker: str = ""
 ) -> list[Problem]:
     """What stands still in a ledger that workers are there for.
 
@@ -171,7 +181,7 @@ def find_problems(
 
     Parameters
     ----------
-    accounts, rejections
+    accounts, rejections, worker
         See :class:`Problems`.
 
     Raises
@@ -207,7 +217,7 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    return found + _without_file(ledger)
+    return found + _without_file(ledger) + _without_orthanc(ledger, here, worker)
 
 
 def without_worker(
@@ -217,12 +227,13 @@ def without_worker(
     rules: Collection[Any],
     *,
     runs: bool = False,
+    worker: str = "",
 ) -> list[Problem]:
     """What stands still in a ledger while no worker sends: all of it, whatever Orthanc has.
 
     Parameters
     ----------
-    accounts, rejections
+    accounts, rejections, worker
         See :class:`Problems`.
     rules
         Those of ``Send``: without one, Orthanc starts no worker that sends.
@@ -243,7 +254,7 @@ def without_worker(
             "put a rule into Send, then restart Orthanc; or start `orthanc-gcp worker CONFIG`, "
             "which sends what waits; or end it with `orthanc-gcp indexes CONFIG --close INDEX`"
         )
-    found = find_problems(ledger, accounts, rejections)
+    found = find_problems(ledger, accounts, rejections, worker)
     return [one for one in found if one.kind is not ProblemKind.INDEX] + [
         Problem(
             ProblemKind.WORKER,
@@ -280,6 +291,21 @@ def unread(ledger: Ledger, index: str, since: float, words: str) -> list[Problem
     message = f"what Orthanc receives is not read, and not sent: {words}"
     remedy = "see the message; what it has received by then is read when it can be followed again"
     return [Problem(ProblemKind.WORKER, "", index, 0, since, message, remedy)]
+
+
+def unsent(since: float, words: str) -> Problem:
+    """What a worker says that can send nothing, whatever the stores are.
+
+    Parameters
+    ----------
+    since
+        In seconds since 1970.
+    words
+        Why.
+    """
+    message = f"what waits is not sent: {words}"
+    remedy = "see the message, and the worker's log; it goes on when that is over"
+    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy)
 
 
 def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
@@ -403,6 +429,36 @@ def _without_file(ledger: Ledger) -> list[Problem]:
         for source, count in ledger.arrivals.unreadable_counts().items()
         if count
     ]
+
+
+def _without_orthanc(ledger: Ledger, here: Collection[str], but: str) -> list[Problem]:
+    """Workers that run and do not follow their Orthanc, though nothing waits in the ledger.
+
+    They cannot read it, or not write that down; or they have stopped, and cannot say so.
+
+    Parameters
+    ----------
+    here
+        The indexes that are followed.
+    but
+        The worker that asks.
+    """
+    seen = {one.source: one.seen_at for one in ledger.indexes.all()}
+    found = []
+    for one in running(ledger.engine):
+        since = one.began if one.source is None else seen.get(one.source)
+        is_new = one.source is None and (since is None or ledger.now() - since < SEEN_WITHIN)
+        if one.name == but or one.source in here or is_new:
+            continue
+        orthanc = "its Orthanc" if one.source is None else f"Orthanc {one.source}"
+        message = (
+            f"worker {one.name} runs and does not follow {orthanc}: what that receives is not "
+            "read, and not sent"
+        )
+        remedy = "see its log; if it has stopped writing there, restart it"
+        kind = ProblemKind.WORKER
+        found.append(Problem(kind, "", one.source or "", 0, since, message, remedy))
+    return found
 
 
 def _wait(one: _Open) -> str:
