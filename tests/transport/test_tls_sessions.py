@@ -8,6 +8,7 @@ import pytest
 
 from orthanc_gcp.dicomweb import DicomStore, StoreError
 from orthanc_gcp.transport.authorization import Authorization
+from orthanc_gcp.transport.request import Transport
 from orthanc_gcp.transport.tls_sessions import MOST_HOSTS, ResumingContext
 from tests.support.certificates import Authority
 from tests.support.raw_server import RawServer, answer, hang_up
@@ -73,6 +74,55 @@ def test_a_server_that_is_not_trusted_is_not_after_another_was(authority, contex
         assert list(store_at(server, authority).studies()) == []
         with pytest.raises(StoreError, match="TLS failed"):
             list(store_at(server, unknown).studies())
+
+
+def test_authorities_that_are_replaced_are_read_again(authority, context, tmp_path):
+    """A company's proxy gets a certificate of another authority, while a worker runs for months."""
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    renewed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    renewed.load_cert_chain(*other.issue("127.0.0.1"))
+
+    def behave(connection, _head):
+        connection.sendall(answer(b"[]", Connection="close"))
+        hang_up(connection)
+
+    with RawServer(behave, context) as server, RawServer(behave, renewed) as after:
+        store = store_at(server, authority)
+        assert list(store.studies()) == []
+        store.url = after.url
+        with pytest.raises(StoreError, match="TLS failed"):
+            list(store.studies())
+        whole = other.file.read_bytes()
+        authority.file.write_bytes(whole[: len(whole) // 2])  # as it is being written
+        with pytest.raises(StoreError, match="TLS failed"):
+            list(store.studies())
+        authority.file.write_bytes(whole)
+        assert list(store.studies()) == []
+        authority.file.unlink()
+        assert list(store.studies()) == []
+
+
+def test_a_certificate_of_the_client_that_is_replaced_is_read_again(authority, context):
+    """Those of workload identities last for a day."""
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.file)
+    shown = []
+
+    def behave(connection, _head):
+        shown.append(connection.getpeercert()["serialNumber"])
+        connection.sendall(answer(b"{}", Connection="close"))
+        hang_up(connection)
+
+    with RawServer(behave, context) as server:
+        transport = Transport(ca_certificates=authority.file)
+        own = tuple(map(str, authority.issue("127.0.0.1")))
+        for _ in range(2):
+            assert transport(server.url, cert=own).status == 200
+        assert tuple(map(str, authority.issue("127.0.0.1"))) == own
+        assert transport(server.url, cert=own).status == 200
+    assert len(shown) == 3
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_sessions_of_few_hosts_are_remembered(authority, context):

@@ -157,7 +157,7 @@ def basic_authorization(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def tls_context(ca_certificates: Path | None, *, verify: bool) -> ssl.SSLContext:
+def tls_context(ca_certificates: Path | None, *, verify: bool) -> ResumingContext:
     """What a server's certificate is judged by.
 
     Raises

@@ -200,7 +200,7 @@ class Transport(Request):
         if scheme == "https":
             tls = tls_context(self._ca_certificates, verify=self._verify)
             if certificate is not None:
-                tls.load_cert_chain(*certificate)
+                tls.present(*certificate)
         made = pools(proxy, tls, self._tls, num_pools=32, maxsize=16)
         bound_exchanges(made)
         return made
