@@ -55,7 +55,7 @@ def labels_of(metric: str) -> set[str]:
         own.add("result")
     if metric.startswith("gcp_receive_"):
         own.add("subscription")
-    if metric == "gcp_problem_instances":
+    if metric in ("gcp_problems", "gcp_problem_instances"):
         own.add("kind")
     return own | {"instance", "job"}
 

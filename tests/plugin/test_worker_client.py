@@ -108,6 +108,7 @@ def test_its_figures_are_shown_as_metrics(client):
     assert client.shown["gcp_transfer_bytes", "a", "waiting"] == 30
     assert client.shown["gcp_problem_instances", "a", "index"] == 4
     assert client.shown["gcp_problem_instances", "a", "ledger"] == 0
+    assert client.shown["gcp_problems", "a", "index"] == 1
     assert client.shown["gcp_transfer_oldest_unsent_age_seconds", "a"] == 7.5
 
 

@@ -128,6 +128,7 @@ def test_a_gateway():
 
 _UNITS = ("_instances", "_bytes", "_seconds", "_changes", "_patients", "_messages", "_attempts")
 _UNITS += ("_associations", "_commitments", "_total", "_up", "_studies", "_retrievals", "_paused")
+_UNITS += ("_problems",)
 
 
 def test_names_have_their_unit_and_counters_say_so():

@@ -9,7 +9,7 @@ import pytest
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.problems import Problems
+from orthanc_gcp.custody.reporting.problems import Problems, unsent
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.samples import of_backfill
@@ -79,6 +79,18 @@ def test_what_belongs_to_no_account_is_shown(status, ledger):
     }
     assert values["former", "account"] == 1
     assert values["a", "account"] == 0
+
+
+def test_a_problem_of_which_nobody_knows_the_instances_is_measured(ledger, congestion):
+    destination = Destination("a", None, None, congestion, replaces=False, verify="Search")
+    status = WorkerStatus(
+        *(Overview(ledger), {"a": destination}, {}, NoTokens(), FakeClock()),
+        lambda: [unsent(1000.0, "the ledger may only be read")],
+    )
+    values = {(one.metric.name, one.labels.get("kind")): one.value for one in status.samples()}
+    assert values["gcp_problems", "worker"] == 1
+    assert values["gcp_problem_instances", "worker"] == 0
+    assert values["gcp_problems", "index"] == 0
 
 
 def test_samples_of_the_ledger_are_among_them(ledger, congestion):

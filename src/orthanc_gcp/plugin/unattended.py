@@ -17,7 +17,7 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.errors import WorkerUnavailableError
 from orthanc_gcp.redaction import readable
 from orthanc_gcp.worker.handshake import WorkerInput
-from orthanc_gcp.worker.samples import PROBLEM_INSTANCES, Sample
+from orthanc_gcp.worker.samples import PROBLEM_INSTANCES, PROBLEMS_FOUND, Sample
 
 __all__ = ["Unattended", "command", "may_have_a_ledger"]
 
@@ -131,6 +131,7 @@ class Unattended:
             said.append(f"{account}{one['Message']}")
             _log.error("%s; %s", said[-1], one["Remedy"])
             labels = {"account": one["Account"] or "", "kind": one["Kind"]}
+            self._show([Sample(PROBLEMS_FOUND, 1, labels)])
             self._show([Sample(PROBLEM_INSTANCES, one["Instances"], labels)])
         self._words = "; ".join([NO_WORKER, *said])
 

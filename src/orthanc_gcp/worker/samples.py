@@ -93,6 +93,10 @@ OLDEST = Metric(
     "gcp_transfer_oldest_unsent_age_seconds",
     "Since when the oldest unsent instance is to be sent; 0 without one",
 )
+PROBLEMS_FOUND = Metric(
+    "gcp_problems",
+    "What only a person can end, by kind, though it is not known of how many instances it is",
+)
 PROBLEM_INSTANCES = Metric(
     "gcp_problem_instances",
     "Instances that stay where they are until a person does something, by kind",
@@ -153,8 +157,8 @@ DELIVERY_ATTEMPTS = Metric(
 
 _TOKENS = (TOKEN_UP, TOKEN_EXPIRY, TOKEN_REFRESHES, TOKEN_FAILURES)
 _TRANSFERS = (
-    *(INSTANCES, BYTES, OLDEST, OLDEST_UNSEEN, PROBLEM_INSTANCES, LOST_CHANGES, UNPROTECTED),
-    PAUSED,
+    *(INSTANCES, BYTES, OLDEST, OLDEST_UNSEEN, PROBLEMS_FOUND, PROBLEM_INSTANCES, LOST_CHANGES),
+    *(UNPROTECTED, PAUSED),
 )
 _GATEWAY = (GATEWAY_UP, ASSOCIATIONS, DIMSE_REQUESTS, DIMSE_SECONDS, COMMITMENTS)
 OF_ORTHANC = (*_TRANSFERS, WORKER_UP, *_GATEWAY, *_TOKENS)
@@ -202,6 +206,7 @@ def of_transfers(overview: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
         yield Sample(PAUSED, float(one["Paused"]), labels)
         for kind in PROBLEMS:
             own = [each["Instances"] for each in one["Problems"] if each["Kind"] == kind]
+            yield Sample(PROBLEMS_FOUND, len(own), {**labels, "kind": kind})
             yield Sample(PROBLEM_INSTANCES, sum(own), {**labels, "kind": kind})
         yield Sample(LOST_CHANGES, one["LostChanges"], labels)
         yield Sample(UNPROTECTED, one["UnprotectedPatients"], labels)
