@@ -155,6 +155,7 @@ class DicomStore:
         throttle: Callable[[int], None] | None = None,
         stop: Callable[[], bool] | None = None,
         may_end: Callable[[], bool] | None = None,
+        patience: float = 0.0,
     ) -> Stored:
         """Send instances in one request: a store transaction (PS3.18 §10.5).
 
@@ -168,6 +169,8 @@ class DicomStore:
             Ends it by returning True.
         may_end
             Ends it by returning False, when all but the last piece was sent.
+        patience
+            Seconds beyond the time limit in which the answer may begin, once all was sent.
 
         Raises
         ------
@@ -183,13 +186,15 @@ class DicomStore:
         if not parts or len({part.sop_instance_uid for part in parts}) < len(parts):
             raise ValueError("instances of one request need SOP Instance UIDs of their own")
         upload = Upload(parts, throttle, stop, may_end)
-        body = self._send(f"storing {len(parts)} instances", upload, "PUT" if replace else "POST")
+        what, method = f"storing {len(parts)} instances", "PUT" if replace else "POST"
+        body = self._send(what, upload, method, patience)
         return Stored(judge(parts, body), upload.sent)
 
-    def _send(self, what: str, upload: Upload, method: str) -> bytes:
+    def _send(self, what: str, upload: Upload, method: str, patience: float) -> bytes:
         """What the store says of each instance."""
         headers = {"Content-Type": upload.content_type, "Content-Length": str(upload.length)}
-        with self._exchange(what, method, "/studies", headers, upload) as (response, token):
+        sent = self._exchange(what, method, "/studies", headers, upload, patience)
+        with sent as (response, token):
             body = self._read(response, limit_of_answer(upload.parts))
         if response.status not in _SPOKEN:
             raise refusal(self._named(what), response.status, response.headers, body, token)
@@ -465,23 +470,29 @@ class DicomStore:
         path: str,
         headers: Mapping[str, str],
         upload: Upload | None = None,
+        patience: float = 0.0,
     ) -> Generator[tuple[urllib3.BaseHTTPResponse, str]]:
         """An answer whose body is still to be read, and the token that was used."""
         authorization = self._authorized(what)
         own = {"Accept": _JSON, "Accept-Encoding": "identity", **authorization.headers()}
         response = None
         try:
-            response = self._begun(method, path, {**own, **headers}, upload)
+            response = self._begun(method, path, {**own, **headers}, upload, patience)
             yield response, authorization.token
         except exceptions.HTTPError as error:
-            network = self._network_error(error, what)
+            network = self._network_error(error, what, patience)
             raise _lost(network) from network
         finally:
             if response is not None:
                 response.close()  # urllib3 reuses the connection if all of it was read
 
     def _begun(
-        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        upload: Upload | None,
+        patience: float,
     ) -> urllib3.BaseHTTPResponse:
         """The answer to a request, as far as its head.
 
@@ -489,15 +500,20 @@ class DicomStore:
         more (RFC 9112 §9.3.1): what reads, and what has not left wholly.
         """
         try:
-            return self._asked(method, path, headers, upload)
+            return self._asked(method, path, headers, upload, patience)
         except exceptions.ProtocolError as error:
             was_idle = any(isinstance(one, ClosedWhileIdleError) for one in error.args)
             if not was_idle or (upload is not None and upload.complete):
                 raise
-        return self._asked(method, path, headers, upload)
+        return self._asked(method, path, headers, upload, patience)
 
     def _asked(
-        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        upload: Upload | None,
+        patience: float,
     ) -> urllib3.BaseHTTPResponse:
         with closing(iter(upload)) if upload is not None else nullcontext() as body:
             return self._pools.urlopen(
@@ -505,7 +521,7 @@ class DicomStore:
                 self.url + path,
                 body=body,
                 headers=headers,
-                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout),
+                timeout=urllib3.Timeout(connect=self._timeout, read=self._timeout + patience),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -539,10 +555,11 @@ class DicomStore:
         except (ValueError, RecursionError):
             raise self._nonsense(what, "the answer is not JSON") from None
 
-    def _network_error(self, error: exceptions.HTTPError, what: str) -> NetworkError:
-        return network_error(
-            error, self._named(what), self.url, limit=self._timeout, proxy=self._proxy
-        )
+    def _network_error(
+        self, error: exceptions.HTTPError, what: str, patience: float = 0.0
+    ) -> NetworkError:
+        limit = round(self._timeout + patience, 1)
+        return network_error(error, self._named(what), self.url, limit=limit, proxy=self._proxy)
 
     def _nonsense(self, what: str, words: str, status: int | None = None) -> StoreError:
         return StoreError(

@@ -674,6 +674,30 @@ def behind(tmp_path, client, front):
     made.ledger.engine.dispose()
 
 
+def test_a_large_one_that_a_proxy_takes_at_once_and_sends_on_slowly(
+    tmp_path, client, front, monkeypatch
+):
+    """All that is smaller was answered within the time limit; that may take as long as it does."""
+    front.target, _, path = client.web.partition("/v1/")
+    store = DicomStore(f"{front.url}/v1/{path}", lambda: Authorization(client.token), timeout=2)
+    room = Hours(tmp_path, store)
+
+    @contextmanager
+    def slowly(body: bytes) -> Iterator[None]:
+        time.sleep(3.5 if len(body) > 1_000_000 else 0)
+        yield
+
+    monkeypatch.setattr(front, "passing", slowly)
+    room.receive(make_dicom(bytes(1_000_000)))
+    room.step()
+    (row,) = room.rows()
+    assert (row.state, row.reason) == (State.DELAYED, "timeout")
+    room.step()
+    assert room.states() == [State.ACKNOWLEDGED]
+    store.close()
+    room.ledger.engine.dispose()
+
+
 @pytest.mark.parametrize(("status", "place"), [(400, 0), (400, 3), (400, 6), (409, 3), (415, 3)])
 def test_one_that_is_refused_while_others_are_taken_ends_in_quarantine(
     behind, front, status, place

@@ -69,6 +69,9 @@ _NOT_THERE = (403, 404)
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 MOST_LONELY_REFUSALS = 16
 """The same where nothing else is sent meanwhile that would succeed."""
+SLOWEST_BEHIND = 256 * 1024
+"""Bytes a second that a proxy sends on at least, which has taken all of an instance: where that was
+once too slow for the time limit, it may take as long."""
 MOST_FAILURES = 16
 """Attempts of an instance that the store fails at, while it takes others, since the worker began: a
 store that fails now and then does not fail so often at one."""
@@ -214,6 +217,7 @@ class Sender:
                     # Nothing else hinders an upsert that lasts from replacing what was sent
                     # meanwhile.
                     may_end=is_held if replaces else None,
+                    patience=_patience(transfers),
                 )
         except SourceError as error:
             self.source.files.succeeded(digests, began)
@@ -574,6 +578,13 @@ class Sender:
 
 _UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus.OTHER)
 """It may be the store that is at fault, and not what was sent: an internal error is named so."""
+
+
+def _patience(transfers: Sequence[Transfer]) -> float:
+    """Seconds that the answer may take longer: of many instances, fewer are sent together."""
+    row = transfers[0]
+    was_too_slow = len(transfers) == 1 and row.reason == StoreReason.TIMEOUT
+    return row.size_bytes / SLOWEST_BEHIND if was_too_slow else 0.0
 
 
 def _is_settled(result: InstanceResult) -> bool:
