@@ -23,6 +23,7 @@ from orthanc_gcp.ledger.schema import change_cursors, transfers
 from tests.support.disks import small_disk
 from tests.support.emulator import STORE_PATH
 from tests.support.front import Front
+from tests.support.mishaps import copy_database
 from tests.support.orthanc import Orthanc, free_port, wait_until
 from tests.support.sent import changed
 from tests.support.site import make_instance
@@ -538,6 +539,19 @@ def of_other_rules(section):
 
 def with_backfill(section):
     section["Backfill"] = {}
+
+
+def test_one_part_of_one_ledger_and_one_of_another(site, tmp_path):
+    """A study that one of them knows to be there was said to be so by the other."""
+    study = Study(site, instances=1).confirmed()
+    more = ["--study", study.uid, "--without-orthanc", "--report", tmp_path / "report"]
+    broken_off_at_once(site, more)
+    other = tmp_path / "other.sqlite"
+    copy_database(site.orthanc.folder / "storage/orthanc-gcp.sqlite", other)
+    file = configured(site, tmp_path, lambda section: section.update(Database=f"sqlite:///{other}"))
+    said = run(site, "audit", *more, "--resume", code=2, config=file)
+    assert "of another ledger" in said
+    assert "no difference" in run(site, "audit", *more, "--resume", code=2)
 
 
 @pytest.mark.parametrize("change", [of_other_store, without_account, of_other_rules, with_backfill])

@@ -83,6 +83,7 @@ class _Run:
             "Selection": {**asked.meant, "Index": index},
             "Stores": {one.name: settings.dicomweb_url(one) for one in self._accounts},
             "Rules": _digest_of_rules(settings),
+            "Ledger": database.place(ledger.engine),
         }
         self._report, position = self._begin(opened)
         self._began, self._after, self._totals = position.began, position.after, position.totals
@@ -124,7 +125,6 @@ class _Run:
             "Began": utc(position.began),
             **self._what,
             "Orthanc": self._orthanc and self._orthanc.as_json(),
-            "Ledger": database.place(self._ledger.engine),
             "Version": orthanc_gcp.__version__,
         }
 

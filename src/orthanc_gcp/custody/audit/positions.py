@@ -57,7 +57,7 @@ class Positions:
         Parameters
         ----------
         what
-            It compares: ``Selection``, ``Stores`` and ``Rules``.
+            It compares: ``Selection``, ``Stores``, ``Rules`` and ``Ledger``.
         """
         value = {
             **what,
@@ -109,6 +109,8 @@ def refuse_another(what: Mapping[str, Any], broken_off: Mapping[str, Any]) -> No
     """
     if broken_off.get("Selection") != what["Selection"]:
         raise ResumeError("it is of another selection, or of another Orthanc")
+    if broken_off.get("Ledger") != what.get("Ledger"):
+        raise ResumeError("it is of another ledger")
     if any(broken_off.get(name) != value for name, value in what.items()):
         raise ResumeError("it is of other stores or rules, of a configuration that was changed")
 

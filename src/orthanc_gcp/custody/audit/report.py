@@ -63,7 +63,7 @@ class Report:
         Parameters
         ----------
         what
-            Is to be compared, as in its header: ``Selection``, ``Stores`` and ``Rules``.
+            Is to be compared, as in its header: ``Selection``, ``Stores``, ``Rules``, ``Ledger``.
 
         Raises
         ------

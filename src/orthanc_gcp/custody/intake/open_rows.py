@@ -102,7 +102,8 @@ def take_up(connection: sql.Connection, row: int, now: float, **described: objec
         Columns that say what that is: the file, when it was received.
     """
     of = transfers.c
-    confirmed = of.state == State.CONFIRMED, sql.func.coalesce(of.sha256, UNSURE)
+    seen = sql.func.coalesce(of.stored_sha256, of.sha256, UNSURE)
+    confirmed = of.state == State.CONFIRMED, seen
     values = {
         **UNSENT,
         **described,
