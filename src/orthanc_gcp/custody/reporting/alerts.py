@@ -27,7 +27,7 @@ from orthanc_gcp.errors import GcpError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 
-__all__ = ["Alert", "Alerts"]
+__all__ = ["Alert", "Alerts", "Report"]
 
 _BACKOFF = Backoff(5.0, 300.0, jitter=0)
 LEASE = 60.0
@@ -50,7 +50,7 @@ class Alert(StrEnum):
 
 
 @dataclass(frozen=True)
-class _Report:
+class Report:
     """An alert that was raised, or is over, at a moment in seconds since 1970."""
 
     alert: Alert
@@ -92,7 +92,7 @@ class _Pending:
     raised: bool
     problems: frozenset[str] = frozenset()
 
-    def says(self, report: _Report) -> bool:
+    def says(self, report: Report) -> bool:
         """Whether it is the same as another: a receiver drops what has an id that it has seen."""
         return (self.raised, self.problems) == (report.raised, report.problems)
 
@@ -173,7 +173,7 @@ class _Reported:
         """Whether another worker may be reporting; a clock that was set back does not count."""
         return now < self.leased_until <= now + LEASE
 
-    def is_due(self, report: _Report) -> bool:
+    def is_due(self, report: Report) -> bool:
         """Whether somebody is to be told of it: it is new, or may not have been taken before."""
         is_news = report.raised != (report.alert in self.raised)
         is_more = self.told is not None and not report.problems <= self.told
@@ -204,7 +204,7 @@ class _Reported:
             pending={**self.pending, alert.value: pending},
         )
 
-    def taken(self, report: _Report) -> _Reported:
+    def taken(self, report: Report) -> _Reported:
         """The same after a report was taken."""
         others = self.raised - {report.alert}
         told = self.told
@@ -297,7 +297,7 @@ class Alerts:
         problem = {Alert.PROBLEM: self._has_problem(account, reported)}
         reported = self._say(account, {**own, **problem}, reported)
         for alert, sees in own.items():
-            report = _Report(alert, bool(reported.seen.get(alert)), account, self._ledger.now())
+            report = Report(alert, bool(reported.seen.get(alert)), account, self._ledger.now())
             # Only who sees it has the figures to tell of it.
             if reported.is_due(report) and (sees or not report.raised):
                 self._report(report)
@@ -372,7 +372,7 @@ class Alerts:
         had = self._worker in reported.seen.get(Alert.PROBLEM, frozenset())
         return had and self._is_new(self._ledger.now()) and account.account not in self._known
 
-    def _report(self, report: _Report) -> None:
+    def _report(self, report: Report) -> None:
         account = report.account.account
         identifier = self._claim(account, report)
         if identifier is None:
@@ -390,7 +390,7 @@ class Alerts:
         self._outage.ended()
         self._change(account, lambda reported: reported.taken(report))
 
-    def _claim(self, account: str, report: _Report) -> str | None:
+    def _claim(self, account: str, report: Report) -> str | None:
         """The id to report it under, if it is for this worker to report."""
         now, identifier = self._ledger.now(), None
 

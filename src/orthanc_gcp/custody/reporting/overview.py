@@ -101,6 +101,10 @@ class AccountOverview:
     store: str | None = None
     former: tuple[DestinationStatus, ...] = ()
 
+    def with_problems(self, *problems: Problem) -> AccountOverview:
+        """The same, with these problems alone."""
+        return replace(self, problem=problems[0].message if problems else None, problems=problems)
+
     @property
     def quarantined_instances(self) -> int:
         """So many are in quarantine, those for former stores with them."""

@@ -6,14 +6,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.configuration import Settings
 from orthanc_gcp.custody.reporting.alerts import Alerts
 from orthanc_gcp.custody.reporting.daily_summary import DailySummary
 from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.ledger.database import words_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.worker.attempts import Attempts
+from orthanc_gcp.worker.notifications.ledger_alarm import LedgerAlarm
 from orthanc_gcp.worker.notifications.mail import Mail
 from orthanc_gcp.worker.notifications.webhook import Webhook
 
@@ -60,9 +64,11 @@ class Notifier:
         outage = Outage(_log, f"the {name} cannot be sent", f"the {name} is sent again", clock)
         stored_as, age = _STORED_AS[name], section.webhook_backlog_age_seconds
         self._alerts = Alerts(ledger, age, post, outage, stored_as, worker)
+        self._ledger_alarm = LedgerAlarm(post, outage, clock)
         self._summary = None
+        accounts = [one.name for one in settings.accounts]
+        self._known = [AccountOverview(account) for account in accounts]
         if section.daily_summary_hour is not None:
-            accounts = [one.name for one in settings.accounts]
             self._summary = DailySummary(
                 ledger, accounts, section.daily_summary_hour, post, outage, name
             )
@@ -82,9 +88,15 @@ class Notifier:
             self._attempts.make(f"send the {self._name}", self._check, CHECK_EVERY, (0.0, 0.0))
 
     def _check(self) -> bool:
-        self._alerts.report_changes(self._overview())
-        if self._summary is not None:
-            self._summary.send_if_due()
+        try:
+            self._known = list(self._overview())
+            self._alerts.report_changes(self._known)
+            if self._summary is not None:
+                self._summary.send_if_due()
+        except SQLAlchemyError as error:
+            self._ledger_alarm.failed(self._known, words_of(error))
+            raise
+        self._ledger_alarm.works(self._known)
         return True
 
 
