@@ -113,6 +113,14 @@ def test_a_worker_that_never_knew_which_index_its_orthanc_has(ledger, clock, wor
     assert "does not follow its Orthanc" in one.message
 
 
+def test_a_worker_of_an_orthanc_in_which_nothing_was_yet(ledger, index, clock, worker):
+    clock.now += SEEN_WITHIN
+    ledger.indexes.seen(index, "it is there, and empty")
+    assert found(ledger) == {}
+    clock.now += SEEN_WITHIN
+    assert [one.kind for one in found(ledger).values()] == [ProblemKind.WORKER]
+
+
 def test_a_worker_that_can_send_nothing():
     one = unsent(1000.0, "the ledger cannot be used: it may only be read")
     assert (one.kind, one.account, one.since) == (ProblemKind.WORKER, "", 1000.0)

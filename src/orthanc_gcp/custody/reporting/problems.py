@@ -447,8 +447,10 @@ def _without_orthanc(ledger: Ledger, here: Collection[str], but: str) -> list[Pr
     found = []
     for one in running(ledger.engine):
         since = one.began if one.source is None else seen.get(one.source)
-        is_new = one.source is None and (since is None or ledger.now() - since < SEEN_WITHIN)
-        if one.name == but or one.source in here or is_new:
+        is_new = since is None or ledger.now() - since < SEEN_WITHIN
+        # An empty Orthanc is followed, and it is not known for sure yet which that is.
+        may_follow = one.source in here or (one.source is None and (is_new or here))
+        if one.name == but or may_follow:
             continue
         orthanc = "its Orthanc" if one.source is None else f"Orthanc {one.source}"
         message = (
