@@ -268,6 +268,21 @@ def test_risks_are_warnings():
     ]
 
 
+def test_a_store_that_two_accounts_may_name_differently():
+    accounts = {
+        "id": {**STORE, **SERVICE},
+        "number": {**STORE, **SERVICE, "Project": "123456789012"},
+        "another store": {**STORE, **SERVICE, "Project": "123456789012", "DicomStore": "other"},
+    }
+    settings = read({"GoogleCloudPlatform": {"Accounts": accounts}})
+    assert len(settings.accounts) == 3
+    assert texts(settings) == [
+        "GoogleCloudPlatform.Accounts.number.Project: if this is the number of the project of the "
+        "account id, both are one store, in which each would replace what the other has "
+        "confirmed: give its ID"
+    ]
+
+
 def test_secrets_are_in_no_message_and_no_repr():
     secrets = ["the-secret", "the-refresh-token", "pw-1", "header-1"]
     account = {

@@ -112,6 +112,7 @@ def read(configuration: Any, folder: Path = Path()) -> Settings:
     )
     problems += account_for_orthanc(settings.gateway, settings.orthanc)
     problems += _risks(settings) if settings.accounts else _no_account(problems)
+    problems += _maybe_one_store(settings)
     return replace(settings, problems=tuple(problems))
 
 
@@ -242,6 +243,21 @@ def _risks(settings: Settings) -> Iterator[Problem]:
     if settings.dicom_web.servers_in_database:
         message = "access tokens will lie unencrypted in Orthanc's database while it runs"
         yield Problem("DicomWeb.ServersInDatabase", message, error=False)
+
+
+def _maybe_one_store(settings: Settings) -> Iterator[Problem]:
+    """Google takes a project's number for its ID, which custody cannot know to be the same."""
+    by_id = [one for one in settings.accounts if not one.project.isdecimal()]
+    names = {(one.location, one.dataset, one.dicom_store): one for one in by_id}
+    for account in settings.accounts:
+        other = names.get((account.location, account.dataset, account.dicom_store))
+        if other is not None and account.project.isdecimal():
+            path = place_of(f"{SECTION}.Accounts", account.name)
+            message = (
+                f"if this is the number of the project of the account {other.name}, both are one "
+                "store, in which each would replace what the other has confirmed: give its ID"
+            )
+            yield Problem(f"{path}.Project", message, error=False)
 
 
 def _unencrypted(account: Account) -> Iterator[Problem]:
