@@ -61,9 +61,9 @@ MOST_SAVED_UP = 1.0
 """Seconds of a quota of requests that may have been saved up, where it is one of a second."""
 OTHER_BELOW, OTHER_ABOVE = 0.5, 1.33
 """Of what a refusal has shown, the part that is taken at the next one where it was the other."""
-READS_REFUSED, PART_REFUSED = 5, 0.05
-"""So many requests that only read, and such a part of them, are refused since a pace of bytes was
-found: it is not bytes that count."""
+READS_REFUSED, PART_REFUSED = 8, 0.07
+"""So many requests that only read, and such a part of them, are refused at two paces of bytes, one
+after the other: it is not bytes that count. After a quota was cut, it is so at one of them."""
 POLL = 0.1
 """Seconds until it is looked again whether others have ended."""
 AHEAD_IN_A_ROW = 8
@@ -98,6 +98,7 @@ class Pace:
         self._seconds = SECONDS_OF_REQUEST
         self._draining = self._asking = self._asked_in_vain = False
         self._reads, self._reads_refused = 0, 0  # since the pace was found
+        self._may_be_wrong = False  # by what was refused at the pace before
         self._running = 0
         self._awaited_until, self._ahead = float("-inf"), 0  # by urgent requests; begun in a row
 
@@ -131,7 +132,8 @@ class Pace:
         with self._lock:
             limits_bytes = self._rate_at(self._clock.now(), _Unit.BYTES) > 0
             self._reads_refused += limits_bytes and began >= self._rated_at
-            matters = not limits_bytes or self._asking or self._is_wrong_unit
+            is_wrong = self._may_be_wrong and self._are_reads_refused
+            matters = not limits_bytes or self._asking or is_wrong
         if matters:
             self.refused(began)
 
@@ -230,7 +232,7 @@ class Pace:
         return self._draining
 
     @property
-    def _is_wrong_unit(self) -> bool:
+    def _are_reads_refused(self) -> bool:
         """Whether too much is refused of what has no bytes, while these are limited."""
         asked = self._reads + self._reads_refused
         return self._reads_refused >= max(READS_REFUSED, PART_REFUSED * asked)
@@ -258,6 +260,7 @@ class Pace:
             self._next = float("-inf")
         self._seen, self._rated_at = seen, now
         self._seconds = SECONDS_OF_REQUEST
+        self._may_be_wrong = self._are_reads_refused
         self._reads = self._reads_refused = 0
         self._taken.clear()
 
@@ -277,7 +280,7 @@ class Pace:
             self._unit = _Unit.REQUESTS if small else _Unit.BYTES
             return
         (other,) = set(_Unit) - {self._unit}
-        if self._is_wrong_unit:
+        if self._may_be_wrong and self._are_reads_refused:
             self._unit = other
             return
         own = taken[self._unit] / self._rate
