@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.quarantine import dismiss
 from orthanc_gcp.ledger.confirmations import ASK_AGAIN_AFTER
 from orthanc_gcp.ledger.rows import Outcome
-from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import (
     ORTHANC,
@@ -145,6 +146,26 @@ def test_an_older_one_that_was_acknowledged_late_is_not_confirmed(ledger):
     sent(ledger, "old", sha256="o")
     confirm(ledger)
     assert states(ledger) == {"old": State.SUPERSEDED, "new": State.CONFIRMED}
+
+
+@pytest.mark.parametrize("settled", [State.QUARANTINED, State.SUPERSEDED])
+def test_what_the_store_was_seen_not_to_have_is_doubted_of_all(ledger, settled):
+    """And nothing says that it has ever taken what was refused."""
+    receive(ledger, "one", 10.0)
+    sent(ledger, "one", sha256="same")
+    receive(ledger, "two", 20.0, source=OTHER)
+    sent(ledger, "two", sha256="same", source=OTHER)
+    confirm(ledger)
+    receive(ledger, "three", 30.0, source="third")
+    reason = "conflict" if settled == State.QUARANTINED else "superseded"
+    sent(ledger, "three", settled, sha256="same", source="third", reason=reason)
+    expected = {"one": State.ACKNOWLEDGED, "two": State.ACKNOWLEDGED, "three": settled}
+    assert states(ledger) == expected
+    assert sorted(unsure(ledger)) == ["one", "two"]
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.sha256).where(transfers.c.orthanc_id == "three")
+        digest = connection.scalar(query)
+    assert digest == ("same" if settled == State.QUARANTINED else None)
 
 
 def test_when_the_newer_is_withdrawn_the_older_waits_again(ledger):

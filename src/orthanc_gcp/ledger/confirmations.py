@@ -374,7 +374,7 @@ class Confirmations:
         words = "the store acknowledged it, and a comparison has read other bytes there"
         with writing(self._engine) as connection:
             rows = _stored(connection, different)
-            doubt_same(connection, self._now(), rows)
+            doubt_same(connection, self._now(), {one.id: one.sha256 for one in different})
             self._send_again(connection, rows, TransferReason.DIFFERENT, words)
         return len(rows)
 

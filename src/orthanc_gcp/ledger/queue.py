@@ -89,8 +89,8 @@ def _settle(state: State) -> sql.Update:
         if field.name not in ("id", "size_bytes", "other_is_there")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
-    if state == State.SUPERSEDED:
-        written["stored_sha256"] = UNSURE
+    if state == State.SUPERSEDED:  # the store has not taken it
+        written["stored_sha256"], written["sha256"] = UNSURE, sql.null()
     else:
         written["stored_sha256"] = unsure_where(sql.bindparam("other_is_there", type_=sql.Boolean))
     if state == State.ACKNOWLEDGED:
@@ -303,7 +303,8 @@ class Queue:
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)
             refused = (*grouped[State.QUARANTINED], *grouped[State.SUPERSEDED])
-            doubt_same(connection, now, [row["row"] for row in refused if _is_different(row)])
+            different = {row["row"]: row["sha256"] for row in refused if _is_different(row)}
+            doubt_same(connection, now, different)
             gone = [row["row"] for row in (*grouped[State.WITHDRAWN], *grouped[State.LOST])]
             reopen_versions(connection, now, gone)
 

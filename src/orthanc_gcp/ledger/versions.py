@@ -7,7 +7,7 @@ Orthancs hold it. A store has room for one of them, whichever account it is sent
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import sqlalchemy as sql
@@ -203,15 +203,15 @@ def doubt_stored(connection: sql.Connection, now: float, rows: Sequence[int]) ->
     _doubt(connection, now, others.union(rows))
 
 
-def doubt_same(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
-    """The store has other bytes than these rows: so those that are the same are not there, either.
+def doubt_same(connection: sql.Connection, now: float, digests: Mapping[int, str | None]) -> None:
+    """The store has other bytes than these rows, by their SHA-256: nor has it those of others.
 
-    Whoever sends them, they are to be read back.
+    Whoever sends what is the same, it is to be read back.
     """
     same = {
         other.id
-        for row, other in _of_one_instance(connection, rows)
-        if other.state in _STORED and row.sha256 is not None and other.sha256 == row.sha256
+        for row, other in _of_one_instance(connection, list(digests))
+        if other.state in _STORED and other.sha256 == digests[row.id] is not None
     }
     _doubt(connection, now, same)
 
