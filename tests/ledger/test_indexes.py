@@ -70,8 +70,8 @@ def test_samples_are_the_files_of_the_first_and_the_last(ledger):
     ledger.arrivals.record([arrival(str(n), attachment_uuid=f"u{n}") for n in range(100)])
     ledger.arrivals.record([arrival("none")])
     found = ledger.indexes.samples(ORTHANC)
-    assert found["0"] == ("u0", 5000.0)
-    assert found["99"] == ("u99", 5000.0)
+    assert found["0"] == ("u0", 5000.0, 1)
+    assert found["99"] == ("u99", 5000.0, 1)
     assert len(found) == 40
 
 

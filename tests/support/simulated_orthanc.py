@@ -150,6 +150,24 @@ class Index:
         for one in reversed(new):
             self._change(f"New{self.resources[one].level}", one)
 
+    def reconstruct(self, mine: str) -> None:
+        """Store the file of an instance anew (``ReconstructFiles``, since Orthanc 1.11.0).
+
+        Orthanc deletes the instance with its changes, and has it again as received at the same
+        moment, with another file; no change reports that (``StatelessDatabaseOperations.cpp``).
+        """
+        content, metadata = self.content(mine), self.resources[mine].metadata
+        dataset = pydicom.dcmread(DicomBytesIO(content), stop_before_pixels=True)
+        names = [
+            str(dataset.get(name, ""))
+            for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        ]
+        self.delete(mine)
+        changes, last = list(self.changes), self.last
+        self._add(dataset, names, content)
+        self.changes, self.last = changes, last
+        self.resources[mine].metadata = metadata
+
     def delete(self, mine: str) -> None:
         """Delete a resource with all below it, and what is above it and empty then."""
         one = self.resources[mine]

@@ -19,7 +19,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import reading, writing
 from orthanc_gcp.ledger.key_values import KeyValues
-from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
+from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, Sample
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 
 __all__ = ["MOST_MARKS", "Indexes", "add_marks", "is_within", "undone", "write_cursor"]
@@ -182,21 +182,21 @@ class Indexes:
         """Whether what an index has received at a moment may be in it no more, as :meth:`undo`."""
         return is_within(received_at, self.undone(source))
 
-    def samples(self, source: str) -> dict[str, tuple[str, float]]:
-        """Some instances of an index: the UUID of each one's file, and when it was received."""
+    def samples(self, source: str) -> dict[str, Sample]:
+        """The first and the last instances of an index, by Orthanc's identifiers."""
         of = transfers.c
         mine = (of.source == source) & (of.attachment_uuid != "")
-        columns = of.orthanc_id, of.attachment_uuid, of.received_at
-        found: dict[str, tuple[str, float]] = {}
+        columns = of.orthanc_id, of.attachment_uuid, of.received_at, of.change_seq
+        found: dict[str, Sample] = {}
         with reading(self._engine) as connection:
             for order in (of.id.desc(), of.id):
                 query = sql.select(*columns).where(mine).order_by(order).limit(_SAMPLES)
-                for name, file, received in connection.execute(query):
-                    found[name] = (file, received)
+                for name, *sample in connection.execute(query):
+                    found[name] = Sample(*sample)
         return found
 
-    def samples_between(self, source: str) -> dict[str, tuple[str, float]]:
-        """The same of some between the first and the last, at ever longer steps into the past."""
+    def samples_between(self, source: str) -> dict[str, Sample]:
+        """Some between the first and the last, at ever longer steps into the past."""
         of = transfers.c
         mine = (of.source == source) & (of.attachment_uuid != "")
         with reading(self._engine) as connection:
@@ -206,7 +206,7 @@ class Indexes:
                 for order in (of.id, of.id.desc())
             )
             each = [
-                sql.select(of.orthanc_id, of.attachment_uuid, of.received_at)
+                sql.select(of.orthanc_id, of.attachment_uuid, of.received_at, of.change_seq)
                 .where(mine, of.id <= last - (1 << step))
                 .order_by(of.id.desc())
                 .limit(1)
@@ -214,7 +214,7 @@ class Indexes:
                 for step in range((last - first).bit_length())
             ]
             found = connection.execute(sql.union_all(*map(sql.select, each))) if each else ()
-            return {name: (file, received) for name, file, received in found}
+            return {name: Sample(*sample) for name, *sample in found}
 
     def has_rows(self, source: str, *, read: bool = False) -> bool:
         """Whether anything of an index was ever to be sent, or to be sent as a change said so."""

@@ -19,6 +19,7 @@ __all__ = [
     "Missing",
     "NewTransfer",
     "Outcome",
+    "Sample",
     "Series",
     "Transfer",
     "each_of",
@@ -153,6 +154,24 @@ class Mark:
     kind: str
     orthanc_id: str
     date: str
+
+
+class Sample(NamedTuple):
+    """An instance by which an index is recognized.
+
+    Attributes
+    ----------
+    file
+        The UUID of its file in Orthanc.
+    received_at
+        When Orthanc has received it, in UTC seconds.
+    change
+        The number of the change that has reported it; 0 where none did.
+    """
+
+    file: str
+    received_at: float
+    change: int
 
 
 @dataclass(frozen=True, slots=True)

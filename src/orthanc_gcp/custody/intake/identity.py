@@ -16,7 +16,7 @@ from enum import IntEnum
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Cursor, Mark
+from orthanc_gcp.ledger.rows import Cursor, Mark, Sample
 from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_TRIES = 5
+_TRIES, _RECEIVED = 5, "NewInstance"
 NEVER = 253_402_300_799.0
 """The end of the year 9999: from when on what Orthanc receives is sent where no rule ever was."""
 READ_MARGIN = 600.0
@@ -227,26 +227,27 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    found, contradicted = None, False
+    found: list[Mark] = []
+    contradicted = False
     for mark in cursor.marks:
         page = orthanc.changes(max(0, mark.seq - 1), 1)
         there = next((mark_of(one) for one in page.entries if one.seq == mark.seq), None)
         if there == mark:
-            found = found or mark
-        elif there is not None and found is not None:
+            found.append(mark)
+        elif there is not None and found:
             return Match.NONE  # the same later and not before: a coincidence
-        elif found is None:
+        elif not found:
             contradicted |= there is not None or page.last < mark.seq
     if not cursor.marks or cursor.marks[0].seq < cursor.seq:  # the last were not to be remembered
         contradicted |= orthanc.changes(max(0, cursor.seq - 1), 1).last < cursor.seq
-    same = _has_files_of(orthanc, ledger.indexes.samples(cursor.source))
-    if same is None and found is None:  # it may be long ago that it had those of both ends
-        same = _has_files_of(orthanc, ledger.indexes.samples_between(cursor.source))
-    if same is False and (found is not None or contradicted):
+    same = _has_files_of(orthanc, ledger.indexes.samples(cursor.source), found)
+    if same is None and not found:  # it may be long ago that it had those of both ends
+        same = _has_files_of(orthanc, ledger.indexes.samples_between(cursor.source), found)
+    if same is False and (found or contradicted):
         return Match.NONE
-    if found is not None and not contradicted:
-        return Match.WHOLE if found is cursor.marks[0] else Match.PARTIAL
-    if found is not None or same:
+    if found and not contradicted:
+        return Match.WHOLE if found[0] is cursor.marks[0] else Match.PARTIAL
+    if found or same:
         return Match.RESTORED if contradicted else Match.CLEARED
     return _by_name(ledger, orthanc, cursor, name, contradicted)
 
@@ -304,7 +305,7 @@ def newest_received(ledger: Ledger, orthanc: OrthancSource, source: str) -> floa
         (
             one.received_at
             for one in orthanc.describe(list(samples))
-            if one.attachment_uuid == samples[one.orthanc_id][0]
+            if one.attachment_uuid == samples[one.orthanc_id].file
         ),
         default=0.0,
     )
@@ -341,18 +342,38 @@ def has_anything(orthanc: OrthancSource) -> bool:
     return bool(orthanc.newest_changes() or next(orthanc.instances(), []))
 
 
-def _has_files_of(orthanc: OrthancSource, samples: Mapping[str, tuple[str, float]]) -> bool | None:
+def _has_files_of(
+    orthanc: OrthancSource, samples: Mapping[str, Sample], found: Sequence[Mark]
+) -> bool | None:
     """Whether an Orthanc has files of an index, and no other ones in their place.
 
-    None where nothing can be said: it has none of the instances, or received them later again.
+    None where nothing can be said: it has none of the instances, or received them later again, or
+    has stored its files anew (``/reconstruct`` with ``ReconstructFiles``, the Housekeeper plugin).
+
+    Parameters
+    ----------
+    found
+        Changes of the index that it has.
     """
-    others = False
+    others = {}
     for one in orthanc.describe(list(samples)):
-        file, received = samples[one.orthanc_id]
-        if one.attachment_uuid == file:
+        sample = samples[one.orthanc_id]
+        if one.attachment_uuid == sample.file:
             return True
-        others |= bool(one.attachment_uuid) and one.received_at == received
-    return False if others else None
+        if one.attachment_uuid and one.received_at == sample.received_at:
+            others[one.orthanc_id] = sample.change
+    keeps_changes = any(mark.kind == _RECEIVED for mark in found)
+    told = (_has_change(orthanc, *one) if one[1] else keeps_changes for one in others.items())
+    return False if any(told) else None
+
+
+def _has_change(orthanc: OrthancSource, orthanc_id: str, change: int) -> bool:
+    """Whether an Orthanc has the change that an instance was received with.
+
+    It deletes the instance with its changes before it stores the file anew, and reports none.
+    """
+    page = orthanc.changes(change - 1, 1).entries
+    return any((one.seq, one.orthanc_id) == (change, orthanc_id) for one in page)
 
 
 def _read_until(cursor: Cursor) -> float:
