@@ -146,6 +146,7 @@ class Arrivals:
         arrivals: Sequence[NewTransfer],
         cursor: Cursor | None = None,
         *,
+        read_to: int | None = None,
         other_versions: bool = False,
         set_back: bool = False,
     ) -> int:
@@ -160,6 +161,8 @@ class Arrivals:
         ----------
         cursor
             None for what comes from elsewhere.
+        read_to
+            See :func:`orthanc_gcp.ledger.indexes.write_cursor`.
         other_versions
             Whether Orthanc was seen to have these versions now, whatever the numbers of changes.
         set_back
@@ -180,7 +183,7 @@ class Arrivals:
                 arrivals = in_order(connection, arrivals)
             new = self._insert(connection, arrivals, other_versions) if arrivals else 0
             if cursor is not None:
-                write_cursor(connection, cursor, self._now())
+                write_cursor(connection, cursor, self._now(), read_to)
         return new
 
     def _without_outdated(

@@ -22,7 +22,15 @@ from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, Sample
 from orthanc_gcp.ledger.schema import change_cursors, transfers
 
-__all__ = ["MOST_MARKS", "Indexes", "add_marks", "is_within", "undone", "write_cursor"]
+__all__ = [
+    "MOST_MARKS",
+    "Indexes",
+    "SetBackError",
+    "add_marks",
+    "is_within",
+    "undone",
+    "write_cursor",
+]
 
 MOST_MARKS = 16
 """So many changes are remembered of an index, fewer of its past than of what was read last."""
@@ -32,6 +40,14 @@ _WANTED = "wanted:"
 _UNDONE = "undone:"
 _OF_COPY = "copy:"
 _LOCK = 7401202
+
+
+class SetBackError(sql.exc.SQLAlchemyError):
+    """The ledger is not as this process has written it: nothing was written.
+
+    It was restored from a backup, or another server has taken over that did not have all yet
+    (PostgreSQL, "Log-Shipping Standby Servers": replication is asynchronous by default).
+    """
 
 
 class Indexes:
@@ -232,13 +248,30 @@ def is_within(moment: float, times: Collection[Sequence[float]]) -> bool:
     return any(first <= moment <= last for first, last in times)
 
 
-def write_cursor(connection: sql.Connection, cursor: Cursor, now: float) -> None:
-    """Write down how far an index was read, in a transaction that is open."""
-    connection.execute(
+def write_cursor(
+    connection: sql.Connection, cursor: Cursor, now: float, read_to: int | None = None
+) -> None:
+    """Write down how far an index was read, in a transaction that is open.
+
+    Parameters
+    ----------
+    read_to
+        The last change that was read before, as was written down; None where that is not known.
+
+    Raises
+    ------
+    SetBackError
+        Something else is written down by now.
+    """
+    of = change_cursors.c
+    written = sql.true() if read_to is None else of.seq == read_to
+    changed = connection.execute(
         change_cursors.update()
-        .where(change_cursors.c.source == cursor.source)
+        .where(of.source == cursor.source, written)
         .values({**_values(cursor), "seen_at": now})
     )
+    if read_to is not None and not changed.rowcount:
+        raise SetBackError("the ledger is an earlier state of what it was")
 
 
 def add_marks(marks: Sequence[Mark], read: Sequence[Mark]) -> tuple[Mark, ...]:

@@ -37,7 +37,7 @@ from orthanc_gcp.custody.intake.recognition import (
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.intake.selection import Selection, Selector, Unreadable
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
-from orthanc_gcp.ledger.indexes import add_marks
+from orthanc_gcp.ledger.indexes import SetBackError, add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing
 from orthanc_gcp.orthanc.resources import Change, Changes, OrthancSource, seconds_of
@@ -123,6 +123,7 @@ class Follower:
         self._dates, self._read_until = _Dates(), _ReadUntil(clock)
         self._cursor: Cursor | None = None
         self._is_noted = False  # that the index was recognized
+        self._is_set_back = False  # the ledger, and nothing was read since
         self._read_before = _ReadBefore()
         self._seen_at = self._swept_at = float("-inf")
 
@@ -158,6 +159,9 @@ class Follower:
         """
         try:
             done = self._step()
+        except SetBackError:  # what it had after that is read again
+            self._cursor, self._is_set_back = None, True
+            done = True
         except OrthancError as error:
             is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
             self._recognition.note_failure(is_away=is_away)
@@ -268,6 +272,12 @@ class Follower:
         if cursor is None:
             raise OrthancError(f"the ledger has lost how far {self.source} was read")
         self._comparison.turn_to(self.source)
+        if self._is_set_back:
+            _log.warning(
+                "the ledger is an earlier state of what it was: %s is read again", cursor.source
+            )
+            self._comparison.open_gap()  # what was found by none of its changes
+            self._is_set_back = False
         self._cursor = cursor
         return cursor
 
@@ -297,7 +307,8 @@ class Follower:
             self._missing.report(source, [Missing(number, number, now) for number in numbers])
         self._note_new_studies(source, entries)
         is_back = self._dates.are_set_back(cursor, entries)
-        self._ledger.arrivals.record(found.arrivals, cursor, set_back=is_back)
+        read_to = self._cursor.seq if self._cursor else None
+        self._ledger.arrivals.record(found.arrivals, cursor, read_to=read_to, set_back=is_back)
         self._cursor = cursor
         self._note_recognized(cursor)
         again = self._read_before.among(source, new) - set(found.gone)
@@ -343,6 +354,9 @@ class Follower:
         now, recognition = self._clock.now(), self._recognition
         if self._cursor is not None and self._is_to_be_seen(self._cursor, now):
             self._seen_at = now
+            written = self._ledger.indexes.get(self._cursor.source)
+            if written is None or written.seq != self._cursor.seq:
+                raise SetBackError("the ledger is an earlier state of what it was")
             self._cursor = self._ledger.indexes.seen(
                 self._cursor, recognition.name, recognition.address
             )
