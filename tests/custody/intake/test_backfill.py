@@ -21,12 +21,14 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
-from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, key_values, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.orthanc import Orthanc
 from tests.support.site import ACCOUNT, make_study
+
+_IS_RUN = key_values.c.name.like("backfill:%")
 
 
 class Watch:
@@ -141,6 +143,25 @@ def desk(tmp_path, orthanc):
 
 def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
     return [orthanc.json("POST", "/instances", content)["ID"] for content in files]
+
+
+def test_what_a_ledger_has_forgotten_of_a_study_is_written_down_again(orthanc, desk):
+    """A standby of PostgreSQL may take over without the last transactions."""
+    sent = upload(orthanc, make_study(instances=9))
+    one = desk(BackfillOptions(max_queued_instances=4))
+    one.fill()
+    with one.ledger.reading() as connection:
+        run = connection.execute(sql.select(key_values).where(_IS_RUN)).one()
+    one.send(4)
+    one.fill()
+    with one.ledger.writing() as connection:
+        last = sql.select(sql.func.max(transfers.c.id) - 4).scalar_subquery()
+        connection.execute(transfers.delete().where(transfers.c.id > last))
+        connection.execute(key_values.update().where(_IS_RUN).values(value=run.value))
+    for _ in range(9):
+        one.fill()
+        one.send(4)
+    assert {row.orthanc_id for row in one.rows()} == set(sent)
 
 
 def test_only_so_many_wait_at_once(orthanc, desk):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orthanc_gcp.clock import Clock
@@ -42,11 +42,23 @@ ASK_EVERY = 0.5
 
 @dataclass
 class _LookedUp:
-    """Studies that were looked up, with those instances that are not written down yet."""
+    """Studies that were looked up, with those instances that are not written down yet.
+
+    Attributes
+    ----------
+    run
+        As the ledger has it when all others are written down.
+    change
+        The newest when they were looked up.
+    """
 
     run: Run
-    change: int = 0  # the newest when they were looked up
+    change: int = 0
     studies: deque[tuple[str, list[str]]] = field(default_factory=deque)
+
+    def is_of(self, run: Run) -> bool:
+        """Whether all others are written down: not in a ledger that is an earlier state by now."""
+        return (run.number, run.recorded) == (self.run.number, self.run.recorded)
 
     def take(self, most: int) -> tuple[list[str], list[str]]:
         """The next instances, and the studies that end with them."""
@@ -165,7 +177,7 @@ class Backfill:
 
     def _send(self, studies: BackfillStudies, run: Run, most_queued: int) -> bool:
         found = self._looked_up
-        if found is None or not found.studies or found.run.number != run.number:
+        if found is None or not found.studies or not found.is_of(run):
             found = self._looked_up = self._look_up(studies, run)
             if not self._is_index(studies.source):
                 self._looked_up = None
@@ -179,7 +191,8 @@ class Backfill:
         room = (most_queued - studies.unsent()) // max(1, len(self._rules.accounts))
         if room <= 0:
             return False
-        self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, room)))
+        recorded = self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, room)))
+        found.run = replace(run, recorded=run.recorded + recorded)
         return True
 
     def _look_up(self, studies: BackfillStudies, run: Run) -> _LookedUp:
@@ -202,7 +215,7 @@ class Backfill:
 
     def _record(
         self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]
-    ) -> None:
+    ) -> int:
         try:
             arrivals = self._arrivals(studies.source, instances)
             recorded = self._ledger.arrivals.record(arrivals)
@@ -211,6 +224,7 @@ class Backfill:
             raise
         studies.drop(run, ended, recorded)
         self._on_arrival()
+        return recorded
 
     def _arrivals(self, source: str, instances: list[str]) -> list[NewTransfer]:
         found, unreadable = self._orthanc.describe_each(instances)
