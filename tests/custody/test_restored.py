@@ -195,11 +195,8 @@ def test_a_newer_version_that_was_not_sent_is_lost_with_an_index(life):
     assert lost(life) == 1
 
 
-@pytest.mark.parametrize("replaces", [False, True])
-def test_a_newer_version_is_lost_that_the_store_would_have_taken_at_once(life, replaces):
-    """What waits is sent before it is compared: Orthanc has an older version by now."""
-    life.town.replaces = replaces
-    restart(life)
+def newer_than_backup(life: Life) -> tuple[str, Index]:
+    """An instance that waits, and a backup that has an older version of it."""
     index = life.orthancs[0].index
     life.receive(index, BEFORE)
     life.run()
@@ -208,6 +205,15 @@ def test_a_newer_version_is_lost_that_the_store_would_have_taken_at_once(life, r
     life.clock.time += 5
     life.receive(index, NEW)
     life.follow()
+    return mine, backup
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_newer_version_is_lost_that_the_store_would_have_taken_at_once(life, replaces):
+    """What waits is sent before it is compared: Orthanc has an older version by now."""
+    life.town.replaces = replaces
+    restart(life)
+    mine, backup = newer_than_backup(life)
     restart(life, backup)
     worker = life.workers[-1]
     while not worker.follower.source:
@@ -222,14 +228,7 @@ def test_a_newer_version_is_lost_that_the_store_would_have_taken_at_once(life, r
 
 @ONE
 def test_nor_does_it_go_before_a_worker_outside_has_seen_that_the_index_is_another_state(life):
-    index = life.orthancs[0].index
-    life.receive(index, BEFORE)
-    life.run()
-    mine = life.receive(index, OLD)
-    backup = index.copy()
-    life.clock.time += 5
-    life.receive(index, NEW)
-    life.follow()
+    mine, backup = newer_than_backup(life)
     (orthanc,), (worker,) = life.orthancs, life.workers
     orthanc.stop()
     worker.follow()
@@ -245,14 +244,7 @@ def test_nor_does_it_go_before_a_worker_outside_has_seen_that_the_index_is_anoth
 @ONE
 def test_nothing_is_sent_before_it_is_written_down_what_may_be_an_older_version(life, monkeypatch):
     """Other threads send while the index is recognized."""
-    index = life.orthancs[0].index
-    life.receive(index, BEFORE)
-    life.run()
-    mine = life.receive(index, OLD)
-    backup = index.copy()
-    life.clock.time += 5
-    life.receive(index, NEW)
-    life.follow()
+    mine, backup = newer_than_backup(life)
     restart(life, backup)
     worker = life.workers[-1]
     undo = worker.ledger.indexes.undo

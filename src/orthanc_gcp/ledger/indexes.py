@@ -49,6 +49,9 @@ class SetBackError(sql.exc.SQLAlchemyError):
     (PostgreSQL, "Log-Shipping Standby Servers": replication is asynchronous by default).
     """
 
+    def __init__(self) -> None:
+        super().__init__("the ledger is an earlier state of what it was")
+
 
 class Indexes:
     """The indexes that the ledger knows."""
@@ -271,7 +274,7 @@ def write_cursor(
         .values({**_values(cursor), "seen_at": now})
     )
     if read_to is not None and not changed.rowcount:
-        raise SetBackError("the ledger is an earlier state of what it was")
+        raise SetBackError
 
 
 def add_marks(marks: Sequence[Mark], read: Sequence[Mark]) -> tuple[Mark, ...]:

@@ -356,7 +356,7 @@ class Follower:
             self._seen_at = now
             written = self._ledger.indexes.get(self._cursor.source)
             if written is None or written.seq != self._cursor.seq:
-                raise SetBackError("the ledger is an earlier state of what it was")
+                raise SetBackError
             self._cursor = self._ledger.indexes.seen(
                 self._cursor, recognition.name, recognition.address
             )
