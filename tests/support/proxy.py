@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import base64
-import select
+import contextlib
 import socket
 import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, until one of them hangs up; then both are ended."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for ended in (source, target):
+        with contextlib.suppress(OSError):
+            ended.shutdown(socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,14 +49,12 @@ class Handler(BaseHTTPRequestHandler):
         with socket.create_connection((host, int(port))) as upstream:
             self.send_response(200)
             self.end_headers()
-            pairs = {self.connection: upstream, upstream: self.connection}
-            while True:
-                for source in select.select(list(pairs), [], [])[0]:
-                    data = source.recv(65536)
-                    if not data:
-                        self.close_connection = True
-                        return
-                    pairs[source].sendall(data)
+            # Each way for itself: who does not read has nevertheless to be heard.
+            back = threading.Thread(target=_pass_on, args=(upstream, self.connection), daemon=True)
+            back.start()
+            _pass_on(self.connection, upstream)
+            back.join()
+            self.close_connection = True
 
     def _allowed(self, method: str) -> bool:
         self.server.asked.append(f"{method} {self.path}")
