@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 
 from orthanc_gcp.auth.token_source import TokenSource
-from orthanc_gcp.clock import Clock, SystemClock
+from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.configuration import Account, BackfillOptions, Settings
 from orthanc_gcp.configuration.addresses import is_loopback
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
@@ -47,7 +47,7 @@ from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.postgresql_tls import weakness
 from orthanc_gcp.ledger.schema import Priority
-from orthanc_gcp.ledger.workers import note_served, worker_registry
+from orthanc_gcp.ledger.workers import WorkerRegistry, note_served, worker_registry
 from orthanc_gcp.orthanc import first_start
 from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -56,7 +56,7 @@ from orthanc_gcp.outages import Outage
 from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.worker.api import Api
 from orthanc_gcp.worker.attempts import DISPATCHING, FOLLOWING, Attempts
-from orthanc_gcp.worker.notifications.notifier import notifiers
+from orthanc_gcp.worker.notifications.notifier import Notifier, notifiers
 from orthanc_gcp.worker.problem_log import ProblemLog
 from orthanc_gcp.worker.progress import Progress
 from orthanc_gcp.worker.retrieval_api import RetrievalApi
@@ -97,256 +97,386 @@ def assemble(
     ConfigurationError
         Something is wrong with what says where images are, where they go, or where the ledger is.
     """
-    clock, stopping, work = SystemClock(), threading.Event(), threading.Event()
-    engine = database.connect(database.url_for(settings))
-    ledger = Ledger(engine, stores=stores_of(settings))
-    registry = worker_registry(engine, name, clock)
-    if weak := weakness(engine.url):
-        _log.warning("the ledger at %s: %s", database.place(engine), weak)
-    source = OrthancSource(orthanc, settings.storage_folder)
-    progress = Progress()
-    progress.of_ledger(engine)
-    orthanc.on_answer = progress.made
-    tokens, attempts = TokenSource(settings, clock), Attempts(clock, progress)
+    return _Assembly(settings, orthanc, name, since, sends=sends).worker()
 
-    def must_stop() -> bool:
-        return stopping.is_set() or not registry.alive
 
-    def wait(seconds: float) -> bool:
-        return stopping.wait(seconds) or not registry.alive
+class _Assembly:
+    """The parts of one worker, each made when it is asked for the first time.
 
-    destinations = {
-        account.name: _destination(settings, account, ledger, tokens, clock, wait)
-        for account in settings.accounts
-    }
-    rules = Rules(settings.rules, source.attributes)
-    moments = _MomentsInFolder(settings.storage_folder)
-    began = moments.noted(ledger.now()) if since is None else since
-    began = began if sends else NEVER
+    Of two parts that need each other, one asks for the other only when it runs.
+    """
 
-    def followed() -> str:
-        return follower.source
+    def __init__(
+        self,
+        settings: Settings,
+        orthanc: OrthancRest,
+        name: str,
+        since: float | None,
+        *,
+        sends: bool,
+    ) -> None:
+        self._settings, self._orthanc, self._name = settings, orthanc, name
+        self._since, self._sends = since, sends
+        self._clock = SystemClock()
+        self._stopping, self._work = threading.Event(), threading.Event()
+        self._progress = Progress()
+        self._tokens = TokenSource(settings, self._clock)
+        self._attempts = Attempts(self._clock, self._progress)
+        self._accounts_of_rules = {rule.to for rule in settings.rules}
 
-    def retrieved_into() -> str:
-        """Of several workers on an Orthanc, the one that follows it retrieves."""
-        return follower.source if registry.follows(follower.source) else ""
-
-    retrieving = retrieving_parts(
-        settings,
-        ledger,
-        orthanc,
-        source,
-        destinations,
-        tokens,
-        clock,
-        Conditions(
-            retrieved_into, lambda account: bool(permissions.priorities(account)), must_stop
-        ),
-    )
-
-    def recognized() -> None:
-        _note_in_folder(settings, ledger, source, follower.source, follows=sends)
-        mine = (ledger.destinations.find(account.name) for account in settings.accounts)
-        note_served(engine, name, follower.source, filter(None, mine) if sends else ())
-
-    protection = _protection(settings, ledger, source, clock)
-    follower = Follower(
-        ledger,
-        source,
-        rules,
-        clock,
-        work.set,
-        began,
-        was_down=since is None,
-        address=_whereabouts(orthanc.url, name) if since is None else "",
-        compare_every=settings.section.compare_every_seconds,
-        follows=registry.follows,
-        on_recognized=recognized,
-        on_read=moments.note if sends else lambda _moment: None,
-        protection=protection,
-        on_new_studies=retrieving.noticed,
-    )
-    sender = Sender(
-        ledger,
-        source,
-        destinations,
-        tokens,
-        clock,
-        must_stop,
-        attempts.orthanc_away,
-        follower.is_index,
-        may_be_recycled=protection.may_be_recycled,
-    )
-    backfill = Backfill(
-        ledger,
-        source,
-        rules,
-        settings.backfill,
-        clock,
-        must_stop,
-        work.set,
-        follower.is_index,
-    )
-    permissions = Permissions(ledger, backfill, followed, clock)
-    threads = TransferThreads(
-        sender,
-        ReadBack(ledger, destinations, must_stop),
-        {account: one.congestion.max_requests for account, one in destinations.items()},
-        partial(_searches, permissions, destinations),
-        work.set,
-    )
-
-    dispatcher = Dispatcher(
-        ledger,
-        destinations,
-        threads,
-        name,
-        clock,
-        followed,
-        partial(_allowed, permissions, sends),
-        {account.name: account.give_up_after_seconds for account in settings.accounts},
-        settings.backfill.max_bytes_per_second if settings.backfill else None,
-    )
-
-    def look_at_once() -> None:
-        permissions.ask_again()
-        work.set()
-
-    standstill = Standstill(
-        ledger,
-        settings,
-        lambda: status.problems(),
-        lambda: True,
-        lambda: clock.utc().astimezone(),
-    )
-    overview = Overview(ledger, standstill)
-    found = Problems(ledger, tuple(destinations), settings.rejections, sends=sends, worker=name)
-
-    needs_person = partial(
-        _needs_person, found, partial(_of_worker, ledger, attempts, follower), retrieving
-    )
-
-    def problem_of_orthanc() -> str | None:
-        return sender.source.files.problem
-
-    status = WorkerStatus(
-        overview,
-        destinations,
-        settings.rejections,
-        tokens,
-        clock,
-        needs_person,
-        problem_of_orthanc,
-        retrieving.receivers,
-        partial(_samples, ledger, {rule.to for rule in settings.rules}, followed),
-    )
-    api = Api(
-        ledger,
-        overview,
-        tuple(destinations),
-        status.problems,
-        partial(send_on_demand, ledger, source, on_arrival=work.set, announce=dispatcher.announce),
-        look_at_once,
-        status.samples,
-        needs_person,
-        standstill,
-        RetrievalApi(
-            ledger,
-            tuple(destinations),
-            followed,
-            retrieving.work.set,
-            retrieving.prefetcher.demand,
-            retrieving.receivers,
-        ),
-        Activity(
-            ledger,
-            {rule.to for rule in settings.rules},
-            settings.backfill or BackfillOptions(),
-            clock,
-        ),
-    )
-    return Worker(
-        Parts(
-            announcement=_announcement(settings, orthanc, name, ledger, sends=sends),
-            ledger=ledger,
-            registry=registry,
-            tokens=tokens,
-            follower=follower,
-            backfill=backfill,
-            permissions=permissions,
-            dispatcher=dispatcher,
-            threads=threads,
-            attempts=attempts,
-            progress=progress,
-            problems=ProblemLog(needs_person, clock),
-            history=History(ledger, status.accounts),
-            api=api,
-            notifiers=notifiers(settings, ledger, status.accounts, attempts, clock, name),
-            stopping=stopping,
-            work=work,
-            retrieving=retrieving,
+    def worker(self) -> Worker:
+        self._progress.of_ledger(self._ledger.engine)
+        self._orthanc.on_answer = self._progress.made
+        return Worker(
+            Parts(
+                announcement=self._announcement(),
+                ledger=self._ledger,
+                registry=self._registry,
+                tokens=self._tokens,
+                follower=self._follower,
+                backfill=self._backfill,
+                permissions=self._permissions,
+                dispatcher=self._dispatcher,
+                threads=self._threads,
+                attempts=self._attempts,
+                progress=self._progress,
+                problems=ProblemLog(self._needs_person, self._clock),
+                history=History(self._ledger, self._status.accounts),
+                api=self._api,
+                notifiers=self._notifiers,
+                stopping=self._stopping,
+                work=self._work,
+                retrieving=self._retrieving,
+            )
         )
-    )
 
+    # -- When it ends, and what it follows --------------------------------------------------------
 
-def _samples(
-    ledger: Ledger, accounts: Collection[str], followed: Callable[[], str]
-) -> Iterator[Sample]:
-    """What is measured of a ledger beside the transfers."""
-    yield from of_quarantine(counts_by_reason(ledger))
-    yield from of_retrievals(ledger.retrievals.counts_by_state())
-    index = followed()
-    studies = studies_of(BackfillStudies(ledger, index, accounts)) if index else None
-    if studies is not None:
-        yield from of_backfill(index, *studies)
+    def _must_stop(self) -> bool:
+        return self._stopping.is_set() or not self._registry.alive
 
+    def _wait(self, seconds: float) -> bool:
+        return self._stopping.wait(seconds) or not self._registry.alive
 
-def _of_worker(ledger: Ledger, attempts: Attempts, follower: Follower) -> list[Problem]:
-    """What this worker has not been able to do for as long as its index counts as seen."""
-    found = []
-    if failing := attempts.failing(FOLLOWING, SEEN_WITHIN):
-        followed_by_others = "" if failing.is_own else follower.known
-        found = unread(ledger, followed_by_others, failing.since_utc, failing.words)
-    if not found and (failing := attempts.failing(DISPATCHING, SEEN_WITHIN)):
-        found = [unsent(failing.since_utc, failing.words)]
-    return found
+    def _followed(self) -> str:
+        return self._follower.source
 
+    # -- The ledger and Orthanc -------------------------------------------------------------------
 
-def _needs_person(
-    found: Problems, of_worker: Callable[[], list[Problem]], retrieving: Retrieving
-) -> list[Problem]:
-    return [*found.found(), *of_worker(), *problems_of(retrieving.receivers)]
+    @cached_property
+    def _ledger(self) -> Ledger:
+        engine = database.connect(database.url_for(self._settings))
+        ledger = Ledger(engine, stores=stores_of(self._settings))
+        if weak := weakness(engine.url):
+            _log.warning("the ledger at %s: %s", database.place(engine), weak)
+        return ledger
 
+    @cached_property
+    def _registry(self) -> WorkerRegistry:
+        return worker_registry(self._ledger.engine, self._name, self._clock)
 
-def _protection(
-    settings: Settings, ledger: Ledger, orthanc: OrthancSource, clock: Clock
-) -> Protection:
-    limits = StorageLimits(
-        settings.orthanc.maximum_storage_size,
-        settings.orthanc.maximum_patient_count,
-        settings.orthanc.maximum_storage_mode,
-    )
-    return Protection(
-        ledger,
-        orthanc,
-        clock,
-        enabled=settings.protects,
-        up_to_percent=settings.section.protect_up_to_percent,
-        configured=limits,
-    )
+    @cached_property
+    def _source(self) -> OrthancSource:
+        return OrthancSource(self._orthanc, self._settings.storage_folder)
 
+    @cached_property
+    def _protection(self) -> Protection:
+        orthanc = self._settings.orthanc
+        limits = StorageLimits(
+            orthanc.maximum_storage_size,
+            orthanc.maximum_patient_count,
+            orthanc.maximum_storage_mode,
+        )
+        return Protection(
+            self._ledger,
+            self._source,
+            self._clock,
+            enabled=self._settings.protects,
+            up_to_percent=self._settings.section.protect_up_to_percent,
+            configured=limits,
+        )
 
-def _allowed(permissions: Permissions, sends: bool, account: str) -> Collection[Priority]:
-    """What may be sent; who sends nothing asks too, as it may read back what was sent before."""
-    priorities = permissions.priorities(account)
-    return priorities if sends else ()
+    # -- What is received -------------------------------------------------------------------------
 
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules(self._settings.rules, self._source.attributes)
 
-def _searches(
-    permissions: Permissions, destinations: Mapping[str, Destination], account: str, lent: int
-) -> int:
-    """How many series of an account may be read back at once."""
-    return 0 if permissions.is_paused(account) else destinations[account].searches(lent)
+    @cached_property
+    def _follower(self) -> Follower:
+        is_outside, url = self._since is None, self._orthanc.url
+        moments = _MomentsInFolder(self._settings.storage_folder)
+        began = moments.noted(self._ledger.now()) if self._since is None else self._since
+        return Follower(
+            self._ledger,
+            self._source,
+            self._rules,
+            self._clock,
+            self._work.set,
+            began if self._sends else NEVER,
+            was_down=is_outside,
+            address=_whereabouts(url, self._name) if is_outside else "",
+            compare_every=self._settings.section.compare_every_seconds,
+            follows=self._registry.follows,
+            on_recognized=self._recognized,
+            on_read=moments.note if self._sends else lambda _moment: None,
+            protection=self._protection,
+            on_new_studies=self._retrieving.noticed,
+        )
+
+    def _recognized(self) -> None:
+        index = self._followed()
+        _note_in_folder(self._settings, self._ledger, self._source, index, follows=self._sends)
+        accounts = self._settings.accounts if self._sends else ()
+        mine = (self._ledger.destinations.find(account.name) for account in accounts)
+        note_served(self._ledger.engine, self._name, index, filter(None, mine))
+
+    @cached_property
+    def _backfill(self) -> Backfill:
+        return Backfill(
+            self._ledger,
+            self._source,
+            self._rules,
+            self._settings.backfill,
+            self._clock,
+            self._must_stop,
+            self._work.set,
+            self._follower.is_index,
+        )
+
+    # -- What is sent and read back ---------------------------------------------------------------
+
+    @cached_property
+    def _destinations(self) -> dict[str, Destination]:
+        return {account.name: self._destination(account) for account in self._settings.accounts}
+
+    def _destination(self, account: Account) -> Destination:
+        settings, ledger, wait = self._settings, self._ledger, self._wait
+        store = f"account {account.name}: its store"
+        outage = Outage(_log, f"{store} cannot be used", f"{store} is used again", self._clock)
+        client = partial(of_account, settings, account, self._tokens.authorization)
+        return Destination(
+            account=account.name,
+            store=client(),
+            upsert=client(upsert=True),
+            congestion=CongestionWindow(self._clock, account.max_connections, outage),
+            replaces=account.on_conflict == "Replace",
+            verify=account.verify,
+            request_limit=request_limit(account, ledger, wait),
+            byte_limit=byte_limit(account, ledger, wait),
+            backfill_byte_limit=backfill_byte_limit(settings.backfill, ledger, wait),
+            wait=wait,
+        )
+
+    @cached_property
+    def _permissions(self) -> Permissions:
+        return Permissions(self._ledger, self._backfill, self._followed, self._clock)
+
+    @cached_property
+    def _sender(self) -> Sender:
+        return Sender(
+            self._ledger,
+            self._source,
+            self._destinations,
+            self._tokens,
+            self._clock,
+            self._must_stop,
+            self._attempts.orthanc_away,
+            self._follower.is_index,
+            may_be_recycled=self._protection.may_be_recycled,
+        )
+
+    @cached_property
+    def _threads(self) -> TransferThreads:
+        return TransferThreads(
+            self._sender,
+            ReadBack(self._ledger, self._destinations, self._must_stop),
+            {name: one.congestion.max_requests for name, one in self._destinations.items()},
+            self._searches,
+            self._work.set,
+        )
+
+    @cached_property
+    def _dispatcher(self) -> Dispatcher:
+        accounts, backfill = self._settings.accounts, self._settings.backfill
+        return Dispatcher(
+            self._ledger,
+            self._destinations,
+            self._threads,
+            self._name,
+            self._clock,
+            self._followed,
+            self._allowed,
+            {account.name: account.give_up_after_seconds for account in accounts},
+            backfill.max_bytes_per_second if backfill else None,
+        )
+
+    def _allowed(self, account: str) -> Collection[Priority]:
+        """What may be sent; who sends nothing asks too, as it may read back what was sent."""
+        priorities = self._permissions.priorities(account)
+        return priorities if self._sends else ()
+
+    def _searches(self, account: str, lent: int) -> int:
+        """How many series of an account may be read back at once."""
+        if self._permissions.is_paused(account):
+            return 0
+        return self._destinations[account].searches(lent)
+
+    # -- What is retrieved ------------------------------------------------------------------------
+
+    @cached_property
+    def _retrieving(self) -> Retrieving:
+        conditions = Conditions(
+            self._retrieved_into,
+            lambda account: bool(self._permissions.priorities(account)),
+            self._must_stop,
+        )
+        return retrieving_parts(
+            self._settings,
+            self._ledger,
+            self._orthanc,
+            self._source,
+            self._destinations,
+            self._tokens,
+            self._clock,
+            conditions,
+        )
+
+    def _retrieved_into(self) -> str:
+        """Of several workers on an Orthanc, the one that follows it retrieves."""
+        index = self._followed()
+        return index if self._registry.follows(index) else ""
+
+    # -- What people are told ---------------------------------------------------------------------
+
+    def _announcement(self) -> str:
+        """The line that the log has when it starts."""
+        settings = self._settings
+        rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
+        wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
+        wants = wants if self._sends else "sends nothing: it retrieves what it is asked to"
+        if settings.receive:
+            wants += f", receives by {', '.join(rule.subscription for rule in settings.receive)}"
+        if settings.prefetch:
+            accounts = dict.fromkeys(rule.account for rule in settings.prefetch)
+            wants += f", fetches priors from {', '.join(accounts)}"
+        return (
+            f"the worker {self._name} has started: it follows Orthanc at {self._orthanc.url} and "
+            f"{wants}; its ledger is {database.place(self._ledger.engine)}"
+        )
+
+    @cached_property
+    def _problems(self) -> Problems:
+        return Problems(
+            self._ledger,
+            tuple(self._destinations),
+            self._settings.rejections,
+            sends=self._sends,
+            worker=self._name,
+        )
+
+    def _needs_person(self) -> list[Problem]:
+        waiting = problems_of(self._retrieving.receivers)
+        return [*self._problems.found(), *self._not_done(), *waiting]
+
+    def _not_done(self) -> list[Problem]:
+        """What this worker has not been able to do for as long as its index counts as seen."""
+        found = []
+        if failing := self._attempts.failing(FOLLOWING, SEEN_WITHIN):
+            followed_by_others = "" if failing.is_own else self._follower.known
+            found = unread(self._ledger, followed_by_others, failing.since_utc, failing.words)
+        if not found and (failing := self._attempts.failing(DISPATCHING, SEEN_WITHIN)):
+            found = [unsent(failing.since_utc, failing.words)]
+        return found
+
+    @cached_property
+    def _standstill(self) -> Standstill:
+        return Standstill(
+            self._ledger,
+            self._settings,
+            lambda: self._status.problems(),
+            lambda: True,
+            lambda: self._clock.utc().astimezone(),
+        )
+
+    @cached_property
+    def _overview(self) -> Overview:
+        return Overview(self._ledger, self._standstill)
+
+    @cached_property
+    def _status(self) -> WorkerStatus:
+        return WorkerStatus(
+            self._overview,
+            self._destinations,
+            self._settings.rejections,
+            self._tokens,
+            self._clock,
+            self._needs_person,
+            lambda: self._sender.source.files.problem,
+            self._retrieving.receivers,
+            self._samples,
+        )
+
+    def _samples(self) -> Iterator[Sample]:
+        """What is measured of a ledger beside the transfers."""
+        yield from of_quarantine(counts_by_reason(self._ledger))
+        yield from of_retrievals(self._ledger.retrievals.counts_by_state())
+        index = self._followed()
+        if not index:
+            return
+        studies = studies_of(BackfillStudies(self._ledger, index, self._accounts_of_rules))
+        if studies is not None:
+            yield from of_backfill(index, *studies)
+
+    @cached_property
+    def _api(self) -> Api:
+        send = partial(
+            send_on_demand,
+            self._ledger,
+            self._source,
+            on_arrival=self._work.set,
+            announce=self._dispatcher.announce,
+        )
+        backfill = self._settings.backfill or BackfillOptions()
+        return Api(
+            self._ledger,
+            self._overview,
+            tuple(self._destinations),
+            self._status.problems,
+            send,
+            self._look_at_once,
+            self._status.samples,
+            self._needs_person,
+            self._standstill,
+            self._retrieval_api,
+            Activity(self._ledger, self._accounts_of_rules, backfill, self._clock),
+        )
+
+    @cached_property
+    def _retrieval_api(self) -> RetrievalApi:
+        return RetrievalApi(
+            self._ledger,
+            tuple(self._destinations),
+            self._followed,
+            self._retrieving.work.set,
+            self._retrieving.prefetcher.demand,
+            self._retrieving.receivers,
+        )
+
+    def _look_at_once(self) -> None:
+        self._permissions.ask_again()
+        self._work.set()
+
+    @cached_property
+    def _notifiers(self) -> list[Notifier]:
+        return notifiers(
+            self._settings,
+            self._ledger,
+            self._status.accounts,
+            self._attempts,
+            self._clock,
+            self._name,
+        )
 
 
 def _whereabouts(url: str, worker: str) -> str:
@@ -400,45 +530,3 @@ def _note_in_folder(
     except OSError as error:
         words = "a new ledger in its place would not be noticed"
         _log.warning("%s cannot be written: %s; %s", FILE_NAME, error.strerror, words)
-
-
-def _announcement(
-    settings: Settings, orthanc: OrthancRest, name: str, ledger: Ledger, *, sends: bool
-) -> str:
-    """The line that the log has when it starts."""
-    rules = [f"{rule.to} ({conditions(rule)})" for rule in settings.rules]
-    wants = f"sends to {', '.join(rules)}" if rules else "sends only what it is asked to"
-    wants = wants if sends else "sends nothing: it retrieves what it is asked to"
-    if settings.receive:
-        wants += f", receives by {', '.join(rule.subscription for rule in settings.receive)}"
-    if settings.prefetch:
-        accounts = dict.fromkeys(rule.account for rule in settings.prefetch)
-        wants += f", fetches priors from {', '.join(accounts)}"
-    return (
-        f"the worker {name} has started: it follows Orthanc at {orthanc.url} and "
-        f"{wants}; its ledger is {database.place(ledger.engine)}"
-    )
-
-
-def _destination(
-    settings: Settings,
-    account: Account,
-    ledger: Ledger,
-    tokens: TokenSource,
-    clock: Clock,
-    wait: Callable[[float], bool],
-) -> Destination:
-    store = f"account {account.name}: its store"
-    outage = Outage(_log, f"{store} cannot be used", f"{store} is used again", clock)
-    return Destination(
-        account=account.name,
-        store=of_account(settings, account, tokens.authorization),
-        upsert=of_account(settings, account, tokens.authorization, upsert=True),
-        congestion=CongestionWindow(clock, account.max_connections, outage),
-        replaces=account.on_conflict == "Replace",
-        verify=account.verify,
-        request_limit=request_limit(account, ledger, wait),
-        byte_limit=byte_limit(account, ledger, wait),
-        backfill_byte_limit=backfill_byte_limit(settings.backfill, ledger, wait),
-        wait=wait,
-    )
