@@ -26,13 +26,13 @@ from orthanc_gcp.custody.destinations.fault_scope import FaultScope
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, BISECT_AFTER
 from orthanc_gcp.custody.reporting.operations import retry
-from orthanc_gcp.custody.transfer.sender import (
+from orthanc_gcp.custody.transfer.refusals import (
     MOST_FAILURES,
     MOST_LONELY_REFUSALS,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
-    Sender,
 )
+from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.transfer.source_faults import MOST_UNREADABLE
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, Part, Stored

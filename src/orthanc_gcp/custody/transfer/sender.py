@@ -17,17 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
-from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
+from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.outcomes import (
-    BISECT_AFTER,
-    most_together,
     quarantined,
     report_losses,
-    requeued,
 )
 from orthanc_gcp.custody.transfer.checked import checked
 from orthanc_gcp.custody.transfer.older_versions import OlderVersions
+from orthanc_gcp.custody.transfer.refusals import StoreRefusals
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
 from orthanc_gcp.dicomweb import (
@@ -45,7 +42,6 @@ from orthanc_gcp.errors import (
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority, State
-from orthanc_gcp.logs import places
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
@@ -53,30 +49,9 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
-_WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
-_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
-_REFUSE_ALL_OR_ONE = (403, 404)
-"""What the store says to an account without a permission, and a proxy of what it does not let pass:
-PUT, v1beta1 of the API, or what one instance holds."""
-MOST_UNKNOWN_REFUSALS = 4
-"""Attempts of an instance alone that the store refuses without a reason that is known."""
-FEWEST_REFUSALS = 3
-"""Of these, since the worker began."""
-MOST_UNCOMPARED = 8
-"""Attempts to compare an instance that the store has already and does not let be read."""
-_NOT_THERE = (403, 404)
-"""What stores answer for an instance that they do not have by these UIDs."""
-_TO_READ = "healthcare.dicomStores.dicomWebRead"
-MOST_LONELY_REFUSALS = 16
-"""The same where nothing else is sent meanwhile that would succeed."""
 SLOWEST_BEHIND = 256 * 1024
 """Bytes a second that a proxy sends on at least, which has taken all of an instance: where that was
 once too slow for the time limit, it may take as long."""
-MOST_FAILURES = 16
-"""Attempts of an instance that the store fails at, while it takes others, since the worker began: a
-store that fails now and then does not fail so often at one."""
-LONGEST_PAUSE = 3600.0
-"""Seconds until an instance is tried again while all are refused; a success ends them all."""
 
 
 class Sender:
@@ -107,12 +82,13 @@ class Sender:
         may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
     ) -> None:
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
-        self._tokens, self._clock, self._stopping, self._jitter = tokens, clock, stopping, jitter
+        self._tokens, self._clock, self._stopping = tokens, clock, stopping
         self._older = OlderVersions(ledger, orthanc, is_its_index)
         self._conflicts = Conflicts(ledger, orthanc, stopping)
         self.source = SourceFaults(
             ledger, orthanc, clock, orthanc_away, is_its_index, may_be_recycled, jitter
         )
+        self._refusals = StoreRefusals(ledger, tokens, self.source, jitter)
 
     def send(self, batch: str, transfers: Sequence[Transfer]) -> list[Series]:
         """Send the instances of a claimed batch; the series of those acknowledged.
@@ -144,7 +120,7 @@ class Sender:
         except Exception as error:  # a defect, or an answer that no Orthanc gives
             settled = {outcome.id for outcome in outcomes}
             left = [row for row in transfers if row.id not in settled]
-            settle(self._failed_unexpectedly(destination, left, error, began) if left else [])
+            settle(self._refusals.unexpected(destination, left, error, began) if left else [])
         lost = {outcome.id for outcome in outcomes if outcome.state == State.LOST}
         report_losses(
             Counter((row.account, row.study_instance_uid) for row in transfers if row.id in lost)
@@ -190,62 +166,56 @@ class Sender:
         parts = [
             self._part(transfer, md5s.get(transfer.orthanc_id), digests) for transfer in transfers
         ]
-        # The option may have another value than when it was to be replaced.
-        replaces = transfers[0].replace and destination.replaces
-        client = destination.upsert if replaces else destination.store
         priority = Priority(transfers[0].priority)
-        throttles = destination.byte_throttles(priority)
-        throttled = 0.0
-
-        def throttle(count: int) -> None:
-            nonlocal throttled
-            before = self._clock.now()
-            for acquire in throttles:
-                acquire(count)
-            throttled += self._clock.now() - before
-
-        def is_held() -> bool:
-            return self._ledger.queue.held(batch) >= {row.id for row in transfers}
-
+        throttle = _Throttle(destination.byte_throttles(priority), self._clock)
         try:
             with destination.request(priority) as began:
-                stored = client.store(
-                    parts,
-                    replace=replaces,
-                    throttle=throttle if throttles else None,
-                    stop=self._stopping,
-                    # Nothing else hinders an upsert that lasts from replacing what was sent
-                    # meanwhile.
-                    may_end=is_held if replaces else None,
-                    patience=_patience(transfers),
-                )
+                stored = self._store(destination, batch, transfers, parts, throttle)
         except SourceError as error:
             self.source.files.succeeded(digests, began)
             yield self.source.without(transfers, error, md5s)
             return
         except StoreError as error:
             self.source.files.succeeded(digests, began)
-            yield self._refused(destination, transfers, error, began)
+            yield self._refusals.of_request(destination, transfers, error, began)
             return
         self.source.files.succeeded(digests, began)
         settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
         if not settled:
-            result = stored.results[transfers[0].sop_instance_uid]
-            if result.status is InstanceStatus.UNACKNOWLEDGED:
-                misnamed = self.source.all_misnamed(transfers)
-                if misnamed:
-                    yield misnamed
-                    return
-            untaken = StoreError(result.detail, reason=_reason_of(result), retryable=True)
-            yield self._blamed(destination, transfers, untaken, began)
+            yield self._untaken(destination, transfers, stored, began)
             return
         size = sum(transfer.size_bytes for transfer in transfers)
         # What a cap takes is no slowness of the store.
-        seconds = self._clock.now() - began - throttled
+        seconds = self._clock.now() - began - throttle.seconds
         was_away = destination.congestion.is_away
         destination.congestion.succeeded(len(transfers), size, seconds, began)
         self._note_success(destination, settled, began, was_away=was_away)
         yield from self._outcomes(destination, transfers, stored, digests)
+
+    def _store(
+        self,
+        destination: Destination,
+        batch: str,
+        transfers: Sequence[Transfer],
+        parts: Sequence[Part],
+        throttle: _Throttle,
+    ) -> Stored:
+        # The option may have another value than when it was to be replaced.
+        replaces = transfers[0].replace and destination.replaces
+        client = destination.upsert if replaces else destination.store
+
+        def is_held() -> bool:
+            return self._ledger.queue.held(batch) >= {row.id for row in transfers}
+
+        return client.store(
+            parts,
+            replace=replaces,
+            throttle=throttle.acquire if throttle else None,
+            stop=self._stopping,
+            # Nothing else hinders an upsert that lasts from replacing what was sent meanwhile.
+            may_end=is_held if replaces else None,
+            patience=_patience(transfers),
+        )
 
     def _part(self, transfer: Transfer, md5: str | None, digests: dict[str, str]) -> Part:
         def read() -> AbstractContextManager[Iterator[bytes]]:
@@ -263,6 +233,22 @@ class Sender:
         )
 
     # -- The answer of the store ----------------------------------------------------------------
+
+    def _untaken(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        stored: Stored,
+        began: float,
+    ) -> list[Outcome]:
+        """The store settles none of them: it may be at fault itself, or their UIDs are others."""
+        result = stored.results[transfers[0].sop_instance_uid]
+        if result.status is InstanceStatus.UNACKNOWLEDGED:
+            misnamed = self.source.all_misnamed(transfers)
+            if misnamed:
+                return misnamed
+        untaken = StoreError(result.detail, reason=_reason_of(result), retryable=True)
+        return self._refusals.of_instances(destination, transfers, untaken, began)
 
     def _outcomes(
         self,
@@ -343,7 +329,7 @@ class Sender:
                 return misnamed
         if result.status is InstanceStatus.INVALID:
             return quarantined(row, TransferReason.INVALID, result.detail, digest)
-        return self._delayed(row, _reason_of(result), result.detail, most=1)
+        return self._refusals.delayed(row, _reason_of(result), result.detail, most=1)
 
     def _conflict(
         self,
@@ -356,7 +342,7 @@ class Sender:
         """The store says that it has the instance, with whatever bytes: they were compared."""
         if compared.error is not None:
             passes = compared.outage is not None
-            return self._uncompared(destination, row, compared.error, passes=passes)
+            return self._refusals.uncompared(destination, row, compared.error, passes=passes)
         difference = compared.difference
         if difference is None:
             return Outcome(
@@ -388,149 +374,6 @@ class Sender:
             replace=True,
         )
 
-    def _uncompared(
-        self, destination: Destination, row: Transfer, error: StoreError, *, passes: bool
-    ) -> Outcome:
-        """The store has something, and what that is cannot be read."""
-        if error.reason == StoreReason.ABORTED:
-            return requeued(row)
-        if error.status in _NOT_THERE and row.attempts:
-            misnamed = self.source.misnamed(row)
-            if misnamed is not None:
-                return misnamed
-        words = f"the store has something under its UIDs, which could not be compared: {error}"
-        if error.status == 403:
-            words += f"; if it is there, the account needs the permission {_TO_READ}"
-        now = destination.congestion.now
-        verdict = destination.comparing.failed(row.id, now, now)
-        # Attempts that ended otherwise say nothing of what can be read there.
-        attempts = row.attempts + 1 if row.reason == TransferReason.UNCOMPARED else 1
-        if attempts >= _most_comparisons(verdict, error) and not passes:
-            return quarantined(row, TransferReason.UNCOMPARED, words, None)
-        return requeued(
-            row,
-            state=State.DELAYED,
-            reason=TransferReason.UNCOMPARED,
-            detail=words,
-            next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
-            attempts=attempts,
-        )
-
-    # -- No answer about instances --------------------------------------------------------------
-
-    def _refused(
-        self,
-        destination: Destination,
-        transfers: Sequence[Transfer],
-        error: StoreError,
-        began: float,
-    ) -> list[Outcome]:
-        """The request failed as a whole."""
-        if error.reason == StoreReason.ABORTED:
-            return [requeued(row) for row in transfers]
-        words, reason = str(error), error.reason
-        together = len(transfers)
-        if error.reason == StoreReason.TOO_LARGE and together > 1:
-            destination.congestion.too_large(error)
-        apart = transfers[0].replace or transfers[0].max_batch_instances == 1
-        doubtful = apart or destination.congestion.failures >= BISECT_AFTER
-        if _is_about_instances(error) or (doubtful and error.status in _REFUSE_ALL_OR_ONE):
-            return self._blamed(destination, transfers, error, began)
-        unavailable = error.status == 503
-        asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
-        # One instance may be what the store is always unavailable for.
-        suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
-        if asks_for_less and not (unavailable and suspect):
-            pause = destination.congestion.throttled(error, began)
-            return [
-                self._delayed(row, reason, words, together, pause=pause, counts=unavailable)
-                for row in transfers
-            ]
-        if error.status == 401:
-            self._tokens.renew(destination.account)
-        paused = destination.congestion.failed(
-            error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect
-        )
-        # As long as it is not away, one of them may be what it fails at; else others go first.
-        until_due = 2 * paused if destination.congestion.is_away else None
-        # Without permission nothing is wrong with the instances: they wait for it.
-        counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
-        if suspect and counts and self._is_hopeless(destination, transfers[0], began):
-            return [quarantined(transfers[0], reason, words, None)]
-        return [
-            self._delayed(row, reason, words, together, pause=until_due, counts=counts)
-            for row in transfers
-        ]
-
-    def _is_hopeless(self, destination: Destination, row: Transfer, began: float) -> bool:
-        """Whether the store fails at one instance again and again, and takes others meanwhile."""
-        verdict = destination.storing.failed(row.id, began, destination.congestion.now)
-        final = verdict.is_final(row.attempts + 1, MOST_FAILURES, MOST_FAILURES)
-        return final and verdict.blame is Blame.SUBJECT
-
-    def _failed_unexpectedly(
-        self,
-        destination: Destination,
-        transfers: Sequence[Transfer],
-        error: Exception,
-        began: float,
-    ) -> list[Outcome]:
-        """One of them is in the way of no other, whatever it is that nobody has thought of."""
-        name = type(error).__name__
-        _log.error("account %s: unexpected %s\n%s", destination.account, name, places(error))
-        words = f"unexpected {name}, the log says where"
-        failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
-        return self._blamed(destination, transfers, failure, began)
-
-    def _blamed(
-        self,
-        destination: Destination,
-        transfers: Sequence[Transfer],
-        error: StoreError,
-        began: float,
-    ) -> list[Outcome]:
-        """A refusal that may be for what was sent: what becomes of the others says whose it is."""
-        now, scope = destination.congestion.now, destination.storing
-        if len(transfers) > 1:
-            if scope.failed_together([row.id for row in transfers], now):
-                return self._shared(destination, transfers, error)
-            return _halves(transfers, error)
-        (row,) = transfers
-        verdict = scope.failed(row.id, began, now)
-        if verdict.blame is Blame.DESTINATION:
-            return self._shared(destination, transfers, error)
-        counts = verdict.blame is not Blame.DOUBTFUL
-        known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
-        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
-        if known and error.reason == StoreReason.TOO_LARGE:
-            most = 1
-        if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
-            most, counts = MOST_FAILURES, counts and known
-        if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
-            return [quarantined(row, error.reason, str(error), None)]
-        destination.congestion.failed(error, suspect=True)
-        pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
-        return [self._delayed(row, error.reason, str(error), pause=pause, counts=counts, most=1)]
-
-    def _shared(
-        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
-    ) -> list[Outcome]:
-        """All are refused alike: the account pauses, then another one is tried than these.
-
-        Also one that was not tried yet: it may be the first that is taken again. And what was sent
-        together goes apart, for some of it may be what is refused for ever.
-        """
-        pause = destination.congestion.failed(error) * (2 + destination.storing.sharing)
-        words = f"nothing that is sent is taken: {error}"
-        together = len(transfers)
-        most = _half(together) if together > 1 else transfers[0].max_batch_instances
-        return [
-            self._delayed(
-                row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False, most=most
-            )
-            for row in transfers
-        ]
-
     def _note_success(
         self,
         destination: Destination,
@@ -544,36 +387,33 @@ class Sender:
         if destination.storing.succeeded(rows, began, now) or was_away:
             self._ledger.queue.hasten(destination.account)
 
-    def _delayed(
-        self,
-        row: Transfer,
-        reason: str,
-        detail: str,
-        together: int = 1,
-        *,
-        pause: float | None = None,
-        counts: bool = True,
-        most: int | None = None,
-    ) -> Outcome:
-        attempts = row.attempts + counts
-        if most is None:
-            most = most_together(row, attempts, together) if counts else row.max_batch_instances
-        if pause is None:
-            pause = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter)
-        return requeued(
-            row,
-            state=State.DELAYED,
-            reason=reason,
-            detail=detail,
-            next_attempt_at=self._ledger.now() + pause,
-            max_batch_instances=most,
-            attempts=attempts,
-        )
-
     def _add_event(self, row: Transfer, kind: str, words: str) -> None:
         self._ledger.events.add(
             row.account, kind, words, row.study_instance_uid, row.sop_instance_uid
         )
+
+
+class _Throttle:
+    """Keeps the bytes of a request to all limits.
+
+    Attributes
+    ----------
+    seconds
+        So long they have been waited for.
+    """
+
+    def __init__(self, limits: Sequence[Callable[[int], None]], clock: Clock) -> None:
+        self._limits, self._clock = limits, clock
+        self.seconds = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    def acquire(self, count: int) -> None:
+        before = self._clock.now()
+        for acquire in self._limits:
+            acquire(count)
+        self.seconds += self._clock.now() - before
 
 
 _UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus.OTHER)
@@ -597,31 +437,3 @@ def _reason_of(result: InstanceResult) -> str:
     if result.status is InstanceStatus.OTHER:
         return TransferReason.REFUSED
     return str(result.status)
-
-
-def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
-    """How often what the store has may not let itself be read."""
-    if verdict.blame is Blame.SUBJECT or error.status in _NOT_THERE:
-        return MOST_UNCOMPARED
-    return MOST_LONELY_REFUSALS if verdict.blame is Blame.UNKNOWN else float("inf")
-
-
-def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
-    """Sent apart, to find the one at fault."""
-    _log.info("account %s: sent in halves: %s", transfers[0].account, error)
-    half = _half(len(transfers))
-    return [
-        requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
-        for row in transfers
-    ]
-
-
-def _half(together: int) -> int:
-    return (together + 1) // 2
-
-
-def _is_about_instances(error: StoreError) -> bool:
-    """Whether a refusal may be for what was sent, and not for the state of the store."""
-    if error.reason == StoreReason.PRECONDITION:
-        return False
-    return error.status in _REFUSE_INSTANCES

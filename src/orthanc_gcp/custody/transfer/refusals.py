@@ -1,0 +1,265 @@
+"""What becomes of instances that the store does not take.
+
+It may refuse all alike, or be away: then nothing is held against any of them, and the account
+pauses. Or it takes others meanwhile: then whose fault it is, is found by sending apart what was
+sent together, and ends in quarantine for those that it always refuses.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
+from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
+from orthanc_gcp.custody.outcomes import BISECT_AFTER, most_together, quarantined, requeued
+from orthanc_gcp.custody.transfer.source_faults import SourceFaults
+from orthanc_gcp.dicomweb import InstanceStatus, StoreError
+from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.ledger.rows import Outcome, Transfer
+from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.logs import places
+from orthanc_gcp.reasons import StoreReason, TransferReason
+
+__all__ = ["StoreRefusals"]
+
+_log = logging.getLogger(__name__)
+
+_WITHOUT_TOKEN = (StoreReason.NO_TOKEN, StoreReason.UNAUTHORIZED)
+_REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
+_REFUSE_ALL_OR_ONE = (403, 404)
+"""What the store says to an account without a permission, and a proxy of what it does not let pass:
+PUT, v1beta1 of the API, or what one instance holds."""
+MOST_UNKNOWN_REFUSALS = 4
+"""Attempts of an instance alone that the store refuses without a reason that is known."""
+FEWEST_REFUSALS = 3
+"""Of these, since the worker began."""
+MOST_LONELY_REFUSALS = 16
+"""The same where nothing else is sent meanwhile that would succeed."""
+MOST_FAILURES = 16
+"""Attempts of an instance that the store fails at, while it takes others, since the worker began: a
+store that fails now and then does not fail so often at one."""
+MOST_UNCOMPARED = 8
+"""Attempts to compare an instance that the store has already and does not let be read."""
+_NOT_THERE = (403, 404)
+"""What stores answer for an instance that they do not have by these UIDs."""
+_TO_READ = "healthcare.dicomStores.dicomWebRead"
+LONGEST_PAUSE = 3600.0
+"""Seconds until an instance is tried again while all are refused; a success ends them all."""
+
+
+class StoreRefusals:
+    """Settles what a store refuses; one object serves all threads.
+
+    Parameters
+    ----------
+    source
+        Finds out whether what the store does not name has other UIDs than Orthanc says.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tokens: TokenSource,
+        source: SourceFaults,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._ledger, self._tokens, self._source = ledger, tokens, source
+        self._jitter = jitter
+
+    def of_request(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
+    ) -> list[Outcome]:
+        """The request failed as a whole."""
+        if error.reason == StoreReason.ABORTED:
+            return [requeued(row) for row in transfers]
+        words, reason = str(error), error.reason
+        together = len(transfers)
+        if error.reason == StoreReason.TOO_LARGE and together > 1:
+            destination.congestion.too_large(error)
+        apart = transfers[0].replace or transfers[0].max_batch_instances == 1
+        doubtful = apart or destination.congestion.failures >= BISECT_AFTER
+        if _is_about_instances(error) or (doubtful and error.status in _REFUSE_ALL_OR_ONE):
+            return self.of_instances(destination, transfers, error, began)
+        unavailable = error.status == 503
+        asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
+        # One instance may be what the store is always unavailable for.
+        suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
+        if asks_for_less and not (unavailable and suspect):
+            pause = destination.congestion.throttled(error, began)
+            return [
+                self.delayed(row, reason, words, together, pause=pause, counts=unavailable)
+                for row in transfers
+            ]
+        if error.status == 401:
+            self._tokens.renew(destination.account)
+        paused = destination.congestion.failed(
+            error, too_big=reason == StoreReason.TIMEOUT, suspect=suspect
+        )
+        # As long as it is not away, one of them may be what it fails at; else others go first.
+        until_due = 2 * paused if destination.congestion.is_away else None
+        # Without permission nothing is wrong with the instances: they wait for it.
+        counts = error.status not in (401, 403, 404) and reason not in _WITHOUT_TOKEN
+        if suspect and counts and self._is_hopeless(destination, transfers[0], began):
+            return [quarantined(transfers[0], reason, words, None)]
+        return [
+            self.delayed(row, reason, words, together, pause=until_due, counts=counts)
+            for row in transfers
+        ]
+
+    def _is_hopeless(self, destination: Destination, row: Transfer, began: float) -> bool:
+        """Whether the store fails at one instance again and again, and takes others meanwhile."""
+        verdict = destination.storing.failed(row.id, began, destination.congestion.now)
+        final = verdict.is_final(row.attempts + 1, MOST_FAILURES, MOST_FAILURES)
+        return final and verdict.blame is Blame.SUBJECT
+
+    def unexpected(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: Exception,
+        began: float,
+    ) -> list[Outcome]:
+        """One of them is in the way of no other, whatever it is that nobody has thought of."""
+        name = type(error).__name__
+        _log.error("account %s: unexpected %s\n%s", destination.account, name, places(error))
+        words = f"unexpected {name}, the log says where"
+        failure = StoreError(words, reason=TransferReason.UNEXPECTED, retryable=True)
+        return self.of_instances(destination, transfers, failure, began)
+
+    def of_instances(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        began: float,
+    ) -> list[Outcome]:
+        """A refusal that may be for what was sent: what becomes of the others says whose it is."""
+        now, scope = destination.congestion.now, destination.storing
+        if len(transfers) > 1:
+            if scope.failed_together([row.id for row in transfers], now):
+                return self._shared(destination, transfers, error)
+            return _halves(transfers, error)
+        (row,) = transfers
+        verdict = scope.failed(row.id, began, now)
+        if verdict.blame is Blame.DESTINATION:
+            return self._shared(destination, transfers, error)
+        counts = verdict.blame is not Blame.DOUBTFUL
+        known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
+        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+        if known and error.reason == StoreReason.TOO_LARGE:
+            most = 1
+        if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
+            most, counts = MOST_FAILURES, counts and known
+        if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
+            return [quarantined(row, error.reason, str(error), None)]
+        destination.congestion.failed(error, suspect=True)
+        pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
+        return [self.delayed(row, error.reason, str(error), pause=pause, counts=counts, most=1)]
+
+    def _shared(
+        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+    ) -> list[Outcome]:
+        """All are refused alike: the account pauses, then another one is tried than these.
+
+        Also one that was not tried yet: it may be the first that is taken again. And what was sent
+        together goes apart, for some of it may be what is refused for ever.
+        """
+        pause = destination.congestion.failed(error) * (2 + destination.storing.sharing)
+        words = f"nothing that is sent is taken: {error}"
+        together = len(transfers)
+        most = _half(together) if together > 1 else transfers[0].max_batch_instances
+        return [
+            self.delayed(
+                row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False, most=most
+            )
+            for row in transfers
+        ]
+
+    def uncompared(
+        self, destination: Destination, row: Transfer, error: StoreError, *, passes: bool
+    ) -> Outcome:
+        """The store has something, and what that is cannot be read."""
+        if error.reason == StoreReason.ABORTED:
+            return requeued(row)
+        if error.status in _NOT_THERE and row.attempts:
+            misnamed = self._source.misnamed(row)
+            if misnamed is not None:
+                return misnamed
+        words = f"the store has something under its UIDs, which could not be compared: {error}"
+        if error.status == 403:
+            words += f"; if it is there, the account needs the permission {_TO_READ}"
+        now = destination.congestion.now
+        verdict = destination.comparing.failed(row.id, now, now)
+        # Attempts that ended otherwise say nothing of what can be read there.
+        attempts = row.attempts + 1 if row.reason == TransferReason.UNCOMPARED else 1
+        if attempts >= _most_comparisons(verdict, error) and not passes:
+            return quarantined(row, TransferReason.UNCOMPARED, words, None)
+        return requeued(
+            row,
+            state=State.DELAYED,
+            reason=TransferReason.UNCOMPARED,
+            detail=words,
+            next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
+            attempts=attempts,
+        )
+
+    def delayed(
+        self,
+        row: Transfer,
+        reason: str,
+        detail: str,
+        together: int = 1,
+        *,
+        pause: float | None = None,
+        counts: bool = True,
+        most: int | None = None,
+    ) -> Outcome:
+        attempts = row.attempts + counts
+        if most is None:
+            most = most_together(row, attempts, together) if counts else row.max_batch_instances
+        if pause is None:
+            pause = INSTANCE_BACKOFF.delay(attempts + 1, self._jitter)
+        return requeued(
+            row,
+            state=State.DELAYED,
+            reason=reason,
+            detail=detail,
+            next_attempt_at=self._ledger.now() + pause,
+            max_batch_instances=most,
+            attempts=attempts,
+        )
+
+
+def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
+    """How often what the store has may not let itself be read."""
+    if verdict.blame is Blame.SUBJECT or error.status in _NOT_THERE:
+        return MOST_UNCOMPARED
+    return MOST_LONELY_REFUSALS if verdict.blame is Blame.UNKNOWN else float("inf")
+
+
+def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:
+    """Sent apart, to find the one at fault."""
+    _log.info("account %s: sent in halves: %s", transfers[0].account, error)
+    half = _half(len(transfers))
+    return [
+        requeued(row, reason=error.reason, detail=str(error), max_batch_instances=half)
+        for row in transfers
+    ]
+
+
+def _half(together: int) -> int:
+    return (together + 1) // 2
+
+
+def _is_about_instances(error: StoreError) -> bool:
+    """Whether a refusal may be for what was sent, and not for the state of the store."""
+    if error.reason == StoreReason.PRECONDITION:
+        return False
+    return error.status in _REFUSE_INSTANCES
