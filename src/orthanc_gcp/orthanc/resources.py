@@ -279,16 +279,28 @@ class OrthancSource:
         return [one["ID"] for one in found if _study_uid(one) == uid]
 
     def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
-        begin, tail, whole = 0, frozenset[str](), True
-        while whole:
+        """Pages of descriptions up to the end of a list; each begins within the one before.
+
+        A short page is no end: what is deleted while Orthanc describes a page is left out of it
+        (``AnswerListOfResources`` of ``OrthancRestResources.cpp``, seen on 1.10.1). A page of
+        identifiers comes out of its index in one piece.
+        """
+        begin, tail, is_last = 0, frozenset[str](), False
+        while not is_last:
             page, limit = size.ask(self._page_of(f"{path}?since={begin}&expand"))
-            identifiers = [one["ID"] for one in page]
-            if tail and tail.isdisjoint(identifiers):  # a whole overlap was deleted
+            names = there = [one["ID"] for one in page]
+            if len(page) < limit:
+                there = self._page_of(f"{path}?since={begin}")(limit)
+            if begin and not (_goes_on(names, tail) and _goes_on(there, tail)):
+                # A whole overlap was deleted.
                 begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
                 continue
-            yield page
-            whole = len(page) == limit
-            begin, tail = begin + limit - _OVERLAP, frozenset(identifiers[-_OVERLAP:])
+            is_last = len(there) < limit
+            missed = sorted(set(there) - set(names)) if is_last else []
+            if page or missed:
+                yield page + self._content(missed)
+            begin += max(0, len(page) - _OVERLAP)
+            tail = frozenset(names[-_OVERLAP:])
 
     def describe(self, resources: Sequence[str], since: float = 0.0) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out.
@@ -582,6 +594,11 @@ class OrthancSource:
                 f"{printable(self._orthanc.url)} has no {readable(path)}: is it an Orthanc?"
             )
         return answer
+
+
+def _goes_on(page: Sequence[str], tail: Collection[str]) -> bool:
+    """Whether a page has something of the end of the one before, as far as that is known."""
+    return bool(page) and (not tail or not set(page).isdisjoint(tail))
 
 
 def _study_uid(study: Mapping[str, Any]) -> str:
