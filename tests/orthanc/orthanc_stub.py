@@ -19,7 +19,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        body = json.loads(self.rfile.read(length)) if length else None
+        body = _parsed(self.rfile.read(length))
         key = f"{self.command} {self.path}"
         self.server.requests.append((key, body, dict(self.headers)))
         answer = self.server.answers.get(key, 404)
@@ -40,6 +40,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def _parsed(content: bytes) -> Any:
+    """The body of a request: JSON, or text where it is none."""
+    try:
+        return json.loads(content) if content else None
+    except ValueError:
+        return content.decode()
 
 
 class Stub(ThreadingHTTPServer):

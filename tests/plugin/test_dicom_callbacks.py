@@ -28,9 +28,15 @@ REQUEST = {
     "TargetAET": "DEST",
     "OriginatorID": 7,
 }
+THERE = {
+    "s": {"ID": "s", "Type": "Study", "Series": ["x"]},
+    "x": {"ID": "x", "Type": "Series", "Instances": ["i"]},
+    "i": {"ID": "i", "Type": "Instance", "MainDicomTags": {"StudyInstanceUID": "1.2"}},
+}
 SENT = {
     "GET /modalities?expand": {"d": {"AET": "dest "}},
-    "POST /tools/find": [{"ID": "i", "Type": "Instance", "MainDicomTags": {}}],
+    "POST /tools/lookup": [{"ID": "s", "Type": "Study", "Path": "/studies/s"}],
+    "POST /tools/bulk-content": lambda question: [THERE[one] for one in question["Resources"]],
     "POST /modalities/d/store": {"ID": "j"},
     "GET /jobs/j": {"State": "Success"},
 }

@@ -7,6 +7,8 @@ import pytest
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.local_answers import local_answers, send_local
+from tests.emulator.client import make_dicom
+from tests.gateway.retrieve.scp import EXPLICIT, SECONDARY, receiving
 from tests.orthanc.orthanc_stub import stub
 from tests.plugin.test_dicom_callbacks import REQUEST, SENT, Module
 
@@ -46,6 +48,28 @@ def test_what_is_not_sent(more):
 
 
 def test_nothing_to_send():
-    with stub({**SENT, "POST /tools/find": []}) as server:
+    with stub({**SENT, "POST /tools/lookup": []}) as server:
         send_local(OrthancRest(server.url), REQUEST, lambda aet: aet.strip().upper())
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"StudyInstanceUID": "1.2"}, {"AccessionNumber": "A"}, {"PatientID": "p", "Level": "PATIENT"}],
+)
+def test_all_is_sent_however_little_orthanc_finds_at_once(orthanc, keys):
+    """A real Orthanc; its limits are about queries, not about retrievals."""
+    with receiving({SECONDARY: [EXPLICIT]}) as received:
+        modality = {"d": ["DEST", "127.0.0.1", received.port]}
+        limits = {"LimitFindResults": 1, "LimitFindInstances": 1}
+        running = orthanc({"DicomModalities": modality, **limits}, plugins=())
+        for number in range(6):
+            uids = {"StudyInstanceUID": "1.2", "SOPInstanceUID": f"1.2.{number}"}
+            file = make_dicom(**uids, PatientID="p", AccessionNumber="A")
+            running.json("POST", "/instances", file)
+        other = {"PatientID": "P", "AccessionNumber": "a", "StudyInstanceUID": "1.3"}
+        running.json("POST", "/instances", make_dicom(**other))
+        request = {**REQUEST, "StudyInstanceUID": "", **keys}
+        send_local(OrthancRest(running.url), request, str.strip)
+        running.kill()
+    assert sorted(received.requests) == [f"1.2.{number}" for number in range(6)]

@@ -8,13 +8,15 @@ then one of the instances that it has.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from orthanc_gcp.orthanc.lookup import LEVELS, below, described, looked_up
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["FoundResource", "find"]
+__all__ = ["FoundResource", "find", "find_all"]
 
 _PARENTS = {
     "Instance": ("ParentSeries", "/series/"),
@@ -26,6 +28,16 @@ _CHILDREN = {
     "Study": ("Series", "/series/"),
     "Series": ("Instances", "/instances/"),
 }
+_ACCESSION_NUMBER, _MOST_STUDIES = "00080050", 1000
+_UNIQUE = {
+    "00080018": "Instance",
+    "0020000E": "Series",
+    "0020000D": "Study",
+    _ACCESSION_NUMBER: "Study",
+    "00100020": "Patient",
+}
+"""The level of which each key names something; those come first that name least."""
+_PADDING = " \0"
 _TOGETHER = 100
 """So many matches are completed by one exchange."""
 
@@ -83,9 +95,58 @@ def find(
     }
     found = rest.call("POST", "/tools/find", body)
     entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return _found(rest, entries, wanted)
+
+
+def find_all(
+    rest: OrthancRest, level: str, query: Mapping[str, str], wanted: Collection[str] = ()
+) -> Iterator[FoundResource]:
+    """All that unique keys name, however little Orthanc answers to one query.
+
+    Parameters
+    ----------
+    level, wanted
+        As :func:`find`.
+    query
+        Unique keys at this level and above it, by tag: UIDs, Accession Number, Patient ID.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    OrthancUnavailableError, OrthancRefusedError
+        As :func:`find`.
+    """
+    keys = {tag: [one.strip(_PADDING) for one in text.split("\\")] for tag, text in query.items()}
+    tag = next((one for one in _UNIQUE if one in keys and _is_above(one, level)), "")
+    if not tag:
+        raise ValueError(query)
+    entries = described(rest, below(rest, _named(rest, tag, query[tag]), _UNIQUE[tag], level))
+    for one in _found(rest, entries, {*wanted, *keys}):
+        values = {tag: one.attributes.get(tag, "").strip(_PADDING) for tag in keys}
+        if all(value in keys[tag] for tag, value in values.items()):
+            yield one
+
+
+def _named(rest: OrthancRest, tag: str, value: str) -> list[str]:
+    """What has a key, or one alike; of studies with one accession number, as many as are found."""
+    if tag == _ACCESSION_NUMBER:  # for which Orthanc has no other question
+        query = {tag: value}
+        return [one.orthanc_id for one in find(rest, "Study", query, most=_MOST_STUDIES)]
+    values = [one.strip(_PADDING) for one in value.split("\\")]
+    return looked_up(rest, _UNIQUE[tag], list(filter(None, values)))
+
+
+def _is_above(tag: str, level: str) -> bool:
+    return LEVELS.index(_UNIQUE[tag]) <= LEVELS.index(level)
+
+
+def _found(
+    rest: OrthancRest, entries: Iterable[dict[str, Any]], wanted: Collection[str]
+) -> Iterator[FoundResource]:
     above: dict[str, dict[str, Any]] = {}
-    for begin in range(0, len(entries), _TOGETHER):
-        some = entries[begin : begin + _TOGETHER]
+    each = iter(entries)
+    while some := list(islice(each, _TOGETHER)):
         for entry, attributes in zip(some, _completed(rest, some, wanted, above), strict=True):
             yield FoundResource(str(entry.get("ID", "")), attributes)
 

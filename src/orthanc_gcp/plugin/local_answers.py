@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orthanc_gcp.errors import OrthancRefusedError
-from orthanc_gcp.orthanc.find import find
+from orthanc_gcp.orthanc.find import find, find_all
 from orthanc_gcp.orthanc.modalities import modality_of, store_at
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["local_answers", "send_local"]
 
 MOST_ANSWERS = 20_000
-MOST_INSTANCES = 100_000
 SENT_WITHIN = 3600.0
 _LEVELS = {
     "PATIENT": "Patient",
@@ -96,8 +95,7 @@ def send_local(rest: OrthancRest, request: Mapping[str, Any], plain: Callable[[s
     keys = {tag: request[name] for name, tag in _UNIQUE.items() if request.get(name)}
     if not keys or any("*" in value or "?" in value for value in keys.values()):
         raise OrthancRefusedError("a C-MOVE needs a unique key, and takes no wildcards")
-    found = find(rest, "Instance", keys, most=MOST_INSTANCES)
-    instances = [one.orthanc_id for one in found]
+    instances = [one.orthanc_id for one in find_all(rest, "Instance", keys)]
     if instances:
         originator = (request["OriginatorAET"], request["OriginatorID"])
         store_at(rest, there[0], instances, originator, SENT_WITHIN)

@@ -9,7 +9,9 @@ import pytest
 from orthanc_gcp.gateway.for_orthanc import moves
 from orthanc_gcp.gateway.for_orthanc.moves import Asked
 from orthanc_gcp.gateway.retrieve.limits import Limits
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.gateway.conftest import WORKSTATION
+from tests.gateway.for_orthanc.conftest import instance
 from tests.gateway.retrieve.scp import EXPLICIT, IMPLICIT, SECONDARY, receiving
 
 
@@ -88,6 +90,38 @@ def test_other_levels(to):
             state = ended(service, service.begin(asked(level, **identifier)))
             assert (state.size, state.completed, state.failed) == (expected, expected, 0)
     assert set(received.syntaxes.values()) == {IMPLICIT}
+
+
+@pytest.mark.parametrize(
+    ("level", "identifier"),
+    [
+        ("PATIENT", {"PatientID": "p"}),
+        ("STUDY", {"AccessionNumber": "A0\\A1"}),
+        ("STUDY", {"StudyInstanceUID": "1.2.0\\1.2.1\\1.2.2\\1.2.3"}),
+        ("SERIES", {"SeriesInstanceUID": "1.2.0.1\\1.2.1.1\\1.2.2.1\\1.2.3.1"}),
+    ],
+)
+def test_all_is_sent_however_little_orthanc_finds_at_once(start, orthanc, level, identifier):
+    """``LimitFindResults`` and ``LimitFindInstances`` are about queries, not about retrievals."""
+    limits = {"LimitFindResults": 1, "LimitFindInstances": 1}
+    limited = orthanc(limits, plugins=())
+    for study in range(4):
+        for number in range(5):
+            more = {"PatientID": "p", "AccessionNumber": f"A{study // 2}"}
+            limited.json("POST", "/instances", instance(study, 1, number, **more))
+    limited.json("POST", "/instances", instance(5, 1, 1, PatientID="P", AccessionNumber="a0"))
+    with receiving({SECONDARY: [EXPLICIT]}) as received:
+        modality = {"AET": "DEST", "Host": "127.0.0.1", "Port": received.port}
+        running = start(
+            {"AnswerForOrthanc": True},
+            OrthancRest(limited.url),
+            DicomModalities={**WORKSTATION, "d": modality},
+        )
+        service = running.gateway.for_orthanc.moves
+        state = ended(service, service.begin(asked(level, **identifier)))
+    assert (state.size, state.completed, state.failed) == (20, 20, 0)
+    assert len(set(received.requests)) == 20
+    limited.kill()
 
 
 def test_what_cannot_be(to, faults, caplog):

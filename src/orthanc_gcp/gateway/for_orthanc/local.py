@@ -10,7 +10,7 @@ from pydicom.datadict import dictionary_VR
 
 from orthanc_gcp.dicomweb.search import SIZE_FIELDS
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, StoreError
-from orthanc_gcp.orthanc.find import find
+from orthanc_gcp.orthanc.find import FoundResource, find, find_all
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import StoreReason
 
@@ -37,6 +37,9 @@ class LocalStore:
         The resource whose matches are to have more than a store gives: ``/studies``, for example.
     wanted
         The tags of that.
+    of_retrieval
+        Whether it is asked for unique keys, and all that they name is needed, not only as much as
+        Orthanc answers to a query.
 
     Attributes
     ----------
@@ -44,8 +47,16 @@ class LocalStore:
         The UIDs of each instance that was found -> Orthanc's identifier.
     """
 
-    def __init__(self, rest: OrthancRest, path: str = "", wanted: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        rest: OrthancRest,
+        path: str = "",
+        wanted: Collection[str] = (),
+        *,
+        of_retrieval: bool = False,
+    ) -> None:
         self._rest, self._path, self._wanted = rest, path, wanted
+        self._of_retrieval = of_retrieval
         self.held: dict[tuple[str, ...], str] = {}
 
     def search(
@@ -64,7 +75,7 @@ class LocalStore:
         more = self._wanted if path == self._path else ()
         wanted = [one for one in dict.fromkeys((*uids, *fields, *more)) if one not in SIZE_FIELDS]
         try:
-            for one in find(self._rest, _LEVELS[path], query, wanted, most=MOST_MATCHES):
+            for one in self._found(_LEVELS[path], query, wanted):
                 named = tuple(one.attributes.get(tag, "").strip(_PADDING) for tag in uids)
                 if not all(named):
                     continue
@@ -73,6 +84,13 @@ class LocalStore:
                 yield _model(one.attributes)
         except OrthancError as error:
             raise _unavailable(error) from error
+
+    def _found(
+        self, level: str, query: Mapping[str, str], wanted: Collection[str]
+    ) -> Iterator[FoundResource]:
+        if self._of_retrieval and query:
+            return find_all(self._rest, level, query, wanted)
+        return find(self._rest, level, query, wanted, most=MOST_MATCHES)
 
     @contextmanager
     def open(
