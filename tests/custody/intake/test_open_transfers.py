@@ -114,6 +114,22 @@ def test_what_the_other_does_not_send_any_more_is_sent_by_it(ledger, source, hel
     assert ledger.queue.ready(A, to, list(Priority), 9).instances == 1
 
 
+def test_what_a_worker_writes_down_meanwhile_is_handed_over(postgresql_ledger, source, held):
+    """The other Orthanc receives it in the very moment."""
+    ledger, to = postgresql_ledger, source_of(postgresql_ledger, source)
+    ledger.arrivals.record(held)
+    own = [replace(one, source=to) for one in held]
+
+    def receive(_connection, _cursor, statement, *_more):
+        if statement.startswith(f"UPDATE {transfers.name}") and own:
+            ledger.arrivals.record([own.pop()])
+
+    sql.event.listen(ledger.engine, "before_cursor_execute", receive)
+    assert hand_over(ledger, source, GONE, to) == 3
+    closed, sent = (GONE, State.WITHDRAWN, "closed"), (to, State.WAITING, None)
+    assert rows(ledger) == [closed] * 3 + [sent] * 3
+
+
 def test_what_is_closed_is_not_sent(ledger):
     ledger.arrivals.record([arrival(str(number)) for number in range(3)])
     assert len(claim(ledger, most_instances=1)) == 1  # it is being sent

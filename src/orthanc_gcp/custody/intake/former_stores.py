@@ -11,7 +11,7 @@ from orthanc_gcp.custody.intake.open_rows import (
     ENDED,
     OPEN,
     close_rows,
-    open_rows,
+    move_rows,
     take_up,
     withdraw,
 )
@@ -26,8 +26,6 @@ __all__ = ["close", "hand_over"]
 _UNSETTLED = (*OPEN, State.ACKNOWLEDGED, State.QUARANTINED)
 """All but what is being sent just now."""
 _FILE = ("attachment_uuid", "size_bytes", "received_at", "change_seq")
-_TRIES = 3
-"""The worker may write down an instance in the very moment in which it is handed over."""
 
 
 def hand_over(ledger: Ledger, destination: int, to: str) -> int:
@@ -57,16 +55,8 @@ def hand_over(ledger: Ledger, destination: int, to: str) -> int:
     """
     of = transfers.c
     names = sql.func.coalesce(of.reason, "") != StoreReason.UID
-    moved = 0
-    for rows in open_rows(ledger, (of.destination_id == destination) & names, _UNSETTLED):
-        for tries in range(1, _TRIES + 1):
-            try:
-                moved += _move(ledger, [row.id for row in rows], to)
-                break
-            except sql.exc.IntegrityError:
-                if tries == _TRIES:
-                    raise
-    return moved
+    which = (of.destination_id == destination) & names
+    return move_rows(ledger, which, lambda rows: _move(ledger, rows, to), _UNSETTLED)
 
 
 def close(ledger: Ledger, destination: int) -> int:
@@ -80,11 +70,12 @@ def close(ledger: Ledger, destination: int) -> int:
     return close_rows(ledger, transfers.c.destination_id == destination, _UNSETTLED)
 
 
-def _move(ledger: Ledger, rows: Sequence[int], to: str) -> int:
+def _move(ledger: Ledger, rows: Sequence[Any], to: str) -> int:
     of, now = transfers.c, ledger.now()
     with ledger.writing() as connection:
         target = ledger.destinations.of(connection, [to])[to]
-        mine = sql.select(transfers).where(of.id.in_(rows), of.state.in_(_UNSETTLED))
+        ids = [row.id for row in rows]
+        mine = sql.select(transfers).where(of.id.in_(ids), of.state.in_(_UNSETTLED))
         still = connection.execute(mine.with_for_update()).all()
         twice = _has_too(connection, target, still)
         for row in still:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sql
@@ -14,12 +14,14 @@ from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["ENDED", "OPEN", "close_rows", "open_rows", "take_up", "withdraw"]
+__all__ = ["ENDED", "OPEN", "close_rows", "move_rows", "open_rows", "take_up", "withdraw"]
 
 OPEN = (State.HELD, State.WAITING, State.DELAYED)
 ENDED = (State.WITHDRAWN, State.LOST)
 """The states of what nobody sends, and nobody has said that it is not to be sent to anyone."""
 _PORTION = 200
+_TRIES = 10
+"""A worker may write down instances in the very moment in which they are handed over."""
 
 
 def open_rows(
@@ -46,6 +48,37 @@ def open_rows(
             return
         yield rows
         last = rows[-1].id
+
+
+def move_rows(
+    ledger: Ledger,
+    of: sql.ColumnElement[bool],
+    move: Callable[[Sequence[Any]], int],
+    states: Sequence[State] = OPEN,
+) -> int:
+    """Hand over such rows in such states, portion by portion; how many are moved.
+
+    Parameters
+    ----------
+    move
+        Moves some in one transaction, and says how many; it is called again where a worker has
+        written down meanwhile what it was about to.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away: what was moved before stays so.
+    """
+    moved = 0
+    for rows in open_rows(ledger, of, states):
+        for tries in range(1, _TRIES + 1):
+            try:
+                moved += move(rows)
+                break
+            except sql.exc.IntegrityError:
+                if tries == _TRIES:
+                    raise
+    return moved
 
 
 def close_rows(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[State] = OPEN) -> int:

@@ -20,7 +20,7 @@ from orthanc_gcp.custody.intake.open_rows import (
     ENDED,
     OPEN,
     close_rows,
-    open_rows,
+    move_rows,
     take_up,
     withdraw,
 )
@@ -153,12 +153,13 @@ def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> i
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away; what was handed over before is sent.
     """
-    moved = 0
-    for rows in open_rows(ledger, transfers.c.source == source):
+
+    def move(rows: Sequence[Any]) -> int:
         there = {one.orthanc_id: one for one in orthanc.describe([row.orthanc_id for row in rows])}
         same = [row for row in rows if _is_same(row, there.get(row.orthanc_id))]
-        moved += _move(ledger, same, there, to)
-    return moved
+        return _move(ledger, same, there, to)
+
+    return move_rows(ledger, transfers.c.source == source, move)
 
 
 def close(ledger: Ledger, source: str) -> int:
