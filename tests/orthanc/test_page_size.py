@@ -48,6 +48,16 @@ def test_the_least_that_is_not_answered_is_an_error():
     assert asked == [8, 4, 3]
 
 
+def test_more_than_there_are_is_not_asked_for():
+    asked: list[int] = []
+    size = PageSize(200)
+    with pytest.raises(OrthancUnavailableError):
+        size.ask(slow_from(0, asked), 1)
+    assert size.ask(slow_from(9, asked), 3) == (3, 3)
+    assert asked == [1, 3]
+    assert size.ask(lambda most: most) == (200, 200)
+
+
 @pytest.mark.parametrize("error", [OrthancUnavailableError("away"), OrthancRefusedError("no")])
 def test_another_failure_says_nothing_of_the_size(error):
     def question(size: int) -> None:

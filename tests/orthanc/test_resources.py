@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 import time
 from itertools import chain
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -20,6 +22,7 @@ from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.orthanc.orthanc_stub import stub
 from tests.support.orthanc import Orthanc, wait_until
+from tests.support.raw_server import RawServer
 from tests.support.site import make_study
 
 
@@ -243,6 +246,57 @@ def test_one_that_orthanc_refuses_to_describe_hides_no_other(tmp_path):
         found, refused = OrthancSource(OrthancRest(server.url), tmp_path).describe_each(names)
         assert (found, sorted(refused)) == ([], ["0", "77"])
     assert len(asked) < 40
+
+
+def test_those_that_are_never_answered_cost_little_time(tmp_path):
+    """Each that is asked for alone takes the time limit: some of their portion are left out."""
+    names, waits, stop = [str(number) for number in range(450)], [], threading.Event()
+
+    def content(question):
+        odd = {"7", "8", "9", "10", "11", "420"} & {*question["Resources"]}
+        if odd:
+            waits.append(len(question["Resources"]))
+            stop.wait(5)
+        return []
+
+    answers = {"POST /tools/bulk-content": content, "GET /changes?limit=1": {}}
+    with stub(answers) as server:
+        source = OrthancSource(OrthancRest(server.url, timeout=0.3), tmp_path)
+        assert source.describe_each(names) == ([], [*names[7:200], "420"])
+        assert waits[:8] == [200, 100, 50, 25, 12, 6, 3, 1]
+        assert len(waits) < 20
+        stop.set()
+
+
+def test_who_never_answers_is_asked_once_for_each_of_a_few(tmp_path):
+    stop = threading.Event()
+    answers = {"POST /tools/bulk-content": lambda _: stop.wait(5), "GET /changes?limit=1": {}}
+    with stub(answers) as server:
+        source = OrthancSource(OrthancRest(server.url, timeout=0.3), tmp_path)
+        assert source.describe_each(["1"]) == ([], ["1"])
+        assert sum(path.startswith("POST") for path, _, _ in server.requests) == 1
+        with pytest.raises(OrthancRefusedError, match="though it does otherwise"):
+            source.describe_each(["1", "2", "3", "4"])
+        del answers["GET /changes?limit=1"]
+        with pytest.raises(OrthancUnavailableError):
+            source.describe_each(["1"])
+        stop.set()
+
+
+def test_attributes_and_stability_that_are_not_answered_are_refused():
+    """A proxy hangs up; Orthanc is there."""
+
+    def answers(connection, head):
+        if b"/changes" in head:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        else:
+            connection.close()
+
+    with RawServer(answers) as server:
+        source = OrthancSource(OrthancRest(f"http://127.0.0.1:{server.port}"), Path("/nowhere"))
+        with pytest.raises(OrthancRefusedError):
+            source.attributes("1")
+        assert source.stable(["1", "2"]) == []
 
 
 def test_who_refuses_to_describe_anything_is_not_asked_for_each(tmp_path):

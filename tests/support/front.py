@@ -23,7 +23,8 @@ class Front(ThreadingHTTPServer):
     largest
         Longer bodies are answered 413.
     dislikes
-        Bytes -> the status, or ``reset``, of a request that has them in its body.
+        Bytes -> the status, or ``reset``, of a request that has them in its body; or ``stall``:
+        it is not answered before it is closed.
     stalls
         What is in the paths of requests that are not answered before it is closed.
     posts
@@ -73,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.heads.append((self.command, self.path, headers))
         trouble = next((what for of, what in self.server.dislikes.items() if of in body), None)
-        if self.server.stalls and self.server.stalls in self.path:
+        if trouble == "stall" or (self.server.stalls and self.server.stalls in self.path):
             self.server.closed.wait()
         if len(body) > self.server.largest:
             trouble = 413

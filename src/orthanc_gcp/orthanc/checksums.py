@@ -87,7 +87,8 @@ class Checksums:
             "Limit": 2 * _PORTION,
         }
         try:
-            answer = self._orthanc.call("POST", "/tools/find", question)
+            with self._orthanc.asking_for_some():
+                answer = self._orthanc.call("POST", "/tools/find", question)
         except OrthancRefusedError:  # a UID that is none, it may be: each is asked for
             return {}
         entries = answer if isinstance(answer, list) else []

@@ -27,10 +27,15 @@ class PageSize:
     def __init__(self, most: int, least: int = 1) -> None:
         self._most, self._least, self._size, self._in_time = most, least, most, 0
 
-    def ask(self, question: Callable[[int], Page]) -> tuple[Page, int]:
+    def ask(self, question: Callable[[int], Page], there: int | None = None) -> tuple[Page, int]:
         """The answer to a question for so many things at most, and how many that were.
 
         A question that takes too long is asked again at once, for half as much.
+
+        Parameters
+        ----------
+        there
+            So many things there are, where that is known: more of them is the same question.
 
         Raises
         ------
@@ -38,7 +43,7 @@ class PageSize:
             What the question raises; a timeout only when no smaller one can be asked.
         """
         while True:
-            size = self._size
+            size = self._size if there is None else min(self._size, there)
             try:
                 page = question(size)
             except OrthancUnavailableError as error:

@@ -23,7 +23,7 @@ from orthanc_gcp.orthanc.by_uid import can_be_asked_for
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.recycling import Recycling
-from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.orthanc.rest import MOST_UNANSWERED, UNANSWERED, OrthancRest
 from orthanc_gcp.redaction import printable, readable
 
 __all__ = ["Change", "Changes", "Description", "OrthancSource", "seconds_of"]
@@ -334,7 +334,9 @@ class OrthancSource:
     def describe_each(
         self, resources: Sequence[str], since: float = 0.0
     ) -> tuple[list[Description], list[str]]:
-        """The same, and those that Orthanc refuses to describe; one of them hides no other.
+        """The same, and those that Orthanc refuses to describe, or does not answer about.
+
+        One of them hides no other.
 
         Raises
         ------
@@ -343,17 +345,43 @@ class OrthancSource:
         """
         found: list[Description] = []
         refused: list[str] = []
-        answered = False
-        left = [list(resources)] if resources else []
+        for start in range(0, len(resources), MOST_DESCRIBED):
+            some = resources[start : start + MOST_DESCRIBED]
+            described, others = self._describe_apart(some, since, answered=len(refused) < start)
+            found += described
+            refused += others
+        return found, refused
+
+    def _describe_apart(
+        self, resources: Sequence[str], since: float, *, answered: bool
+    ) -> tuple[list[Description], list[str]]:
+        """The same of one portion.
+
+        Those that are not answered take their time: where some of them are not, the rest is not
+        asked for.
+
+        Parameters
+        ----------
+        answered
+            Whether Orthanc has described any other, or said that it does not have it.
+        """
+        found: list[Description] = []
+        refused: list[str] = []
+        unanswered, left = 0, [list(resources)]
         while left:
             some = left.pop()
+            if unanswered == MOST_UNANSWERED:
+                refused += some
+                continue
             try:
-                found += self.describe(some, since)
+                with self._orthanc.asking_for_some():
+                    found += self.describe(some, since)
                 answered = True
             except OrthancRefusedError as error:
-                half = len(some) // 2
-                left += [part for part in (some[half:], some[:half]) if half]
-                refused += [] if half else some
+                is_one, waited = len(some) == 1, error.status == UNANSWERED
+                left += [] if is_one else _parts(some, 1 if waited else (len(some) + 1) // 2)
+                refused += some if is_one else []
+                unanswered += is_one and waited
                 of_all = len(refused) >= _REFUSED_ALIKE and not answered
                 if error.status in _OF_USER or of_all:
                     raise
@@ -379,10 +407,15 @@ class OrthancSource:
         ------
         KeyError
             Orthanc has no such resource.
-        OrthancError
-            Orthanc is away, or refuses.
+        OrthancRefusedError
+            Orthanc refuses, or does not answer about these, though it does otherwise.
+        OrthancUnavailableError
+            Orthanc is away.
         """
-        wanted = list(dict.fromkeys(resources))
+        with self._orthanc.asking_for_some():
+            return self._members(list(dict.fromkeys(resources)))
+
+    def _members(self, wanted: Sequence[str]) -> list[str]:
         entries = self._content(wanted)
         for unknown in sorted(set(wanted) - {entry["ID"] for entry in entries}):
             raise KeyError(unknown)
@@ -430,7 +463,8 @@ class OrthancSource:
         """
         stable = []
         for resource in resources:
-            with suppress(OrthancRefusedError):  # one of them is in the way of no other
+            # One of them is in the way of no other.
+            with suppress(OrthancRefusedError), self._orthanc.asking_for_some():
                 found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
                     "GET", f"/studies/{resource}"
                 )
@@ -454,20 +488,14 @@ class OrthancSource:
         OrthancGoneError
             It was deleted, or its file is not there.
         OrthancRefusedError
-            Orthanc refuses, or takes too long for this one, though it answers others.
+            Orthanc refuses, or does not answer about this one, though it does otherwise.
         OrthancUnavailableError
             Orthanc is away.
         """
         whole = ",".join(number.replace(",", "-") for number in long)
         path = f"/instances/{resource}/tags?short&ignore-length={whole}"
-        try:
+        with self._orthanc.asking_for_some():
             tags = self._orthanc.call("GET", path)
-        except OrthancUnavailableError as error:
-            if not error.timed_out:
-                raise
-            self.name()
-            words = "Orthanc takes too long for the attributes of an instance"
-            raise OrthancRefusedError(words, status=504) from None  # as a proxy would say
         if tags is None:
             raise OrthancGoneError("Orthanc does not have its attributes", status=404)
         return {number.lower(): value for number, value in tags.items() if isinstance(value, str)}
@@ -570,7 +598,7 @@ class OrthancSource:
         start = 0
         while start < len(resources):
             some = resources[start : start + MOST_DESCRIBED]
-            found, size = self._described.ask(self._bulk_content(some, options))
+            found, size = self._described.ask(self._bulk_content(some, options), len(some))
             content += found
             start += size
         return [entry for entry in content if not level or entry.get("Type") == level]
@@ -599,6 +627,11 @@ class OrthancSource:
 def _goes_on(page: Sequence[str], tail: Collection[str]) -> bool:
     """Whether a page has something of the end of the one before, as far as that is known."""
     return bool(page) and (not tail or not set(page).isdisjoint(tail))
+
+
+def _parts(resources: Sequence[str], most: int) -> list[list[str]]:
+    """Portions of so many, the first at the end."""
+    return [list(resources[start : start + most]) for start in range(0, len(resources), most)][::-1]
 
 
 def _study_uid(study: Mapping[str, Any]) -> str:

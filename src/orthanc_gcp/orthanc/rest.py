@@ -28,13 +28,15 @@ from orthanc_gcp.transport.deadlines import (
 )
 from orthanc_gcp.transport.pipelining import pipelined
 
-__all__ = ["OrthancRest", "RestDicomWeb"]
+__all__ = ["MOST_UNANSWERED", "UNANSWERED", "OrthancRest", "RestDicomWeb"]
 
 _PIECE = 256 * 1024
 STORED_WITHIN = 600.0
 """Seconds that Orthanc may take to store an upload once it has all of it."""
 MOST_UNANSWERED = 3
 """So many of some questions that are asked together may remain without an answer."""
+UNANSWERED = 504
+"""The status of what is not answered, though another question is: as a proxy would say."""
 LONGEST_ANSWER = 256 << 20
 """Bytes of an answer that is kept in memory: the instances of the largest study, and much more."""
 
@@ -173,19 +175,30 @@ class OrthancRest:
                 found.append(_unanswered("was not asked for, as it did not answer about others"))
                 continue
             try:
-                found.append(self._text_or_error(path))
-            except OrthancUnavailableError as error:
-                if not self.answers():
-                    raise
-                unanswered += 1
-                found.append(_unanswered(str(error)))
+                with self.asking_for_some():
+                    found.append(self.text(path))
+            except OrthancRefusedError as error:
+                unanswered += error.status == UNANSWERED
+                found.append(error)
         return found
 
-    def _text_or_error(self, path: str) -> str | OrthancRefusedError | None:
+    @contextmanager
+    def asking_for_some(self) -> Iterator[None]:
+        """Around a question that Orthanc, or a proxy before it, may never answer for what it names.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            It does not answer, nor another question.
+        OrthancRefusedError
+            It answers another one: what is not answered may be the fault of what was asked for.
+        """
         try:
-            return self.text(path)
-        except OrthancRefusedError as error:
-            return error
+            yield
+        except OrthancUnavailableError as error:
+            if not self.answers():
+                raise
+            raise _unanswered(f"{error}, though it does otherwise") from None
 
     def answers(self) -> bool:
         """Whether Orthanc answers, from its database (``GET /changes``), whatever it does not."""
@@ -362,7 +375,7 @@ class OrthancRest:
 
 
 def _unanswered(words: str) -> OrthancRefusedError:
-    return OrthancRefusedError(words, status=504)  # as a proxy would say
+    return OrthancRefusedError(words, status=UNANSWERED)
 
 
 def _address(url: str) -> Address:

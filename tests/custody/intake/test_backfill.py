@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from orthanc_gcp.ledger.schema import Priority, State, key_values, transfers
 from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.front import Front
 from tests.support.orthanc import Orthanc
 from tests.support.site import ACCOUNT, make_study
 
@@ -55,13 +57,14 @@ class Desk:
         *accounts: str,
         tags: dict[str, str] | None = None,
         store: str = "first",
+        url: str = "",
     ) -> None:
         stores = {account: StoreName(store) for account in accounts}
         self.ledger = Ledger(database.connect(database.url_of("", folder)), stores=stores)
         prepare(self.ledger.engine)
         self.ledger.destinations.register()
         self.orthanc, self.options, self.clock = orthanc, options, Watch()
-        archive = OrthancSource(OrthancRest(orthanc.url), folder)
+        archive = OrthancSource(OrthancRest(url or orthanc.url, timeout=2), folder)
         sends = [SendRule(to=account, tags=tags or {}) for account in accounts]
         rules = Rules(sends, archive.attributes)
         since = self.ledger.now() + 1  # Orthanc tells whole seconds
@@ -260,6 +263,40 @@ def test_an_old_instance_that_cannot_be_read_holds_up_no_other(orthanc, desk):
         one.follower.step()
     assert {row.orthanc_id for row in one.rows()} == {*sent}
     assert one.ledger.arrivals.unreadable(one.follower.source) == []
+
+
+@pytest.mark.parametrize("fate", [500, "reset", "stall"])
+def test_a_study_that_orthanc_does_not_list_holds_up_no_other(orthanc, desk, fate):
+    """It is the newest: so it comes first."""
+    sent = upload(orthanc, make_study(instances=2))
+    time.sleep(1.1 - time.time() % 1)
+    odd = upload(orthanc, make_study(instances=2))
+    study = orthanc.json("GET", f"/instances/{odd[0]}/study")["ID"]
+    with Front() as front:
+        front.target, front.dislikes = orthanc.url, {study.encode(): fate}
+        one = desk(url=front.url)
+        for _ in range(2):
+            with pytest.raises(OrthancError, match="1 studies"):
+                one.fill()
+            assert {row.orthanc_id for row in one.rows()} == {*sent}
+            assert one.backlog.left() == 1
+        front.dislikes = {}
+        one.fill()
+        assert {row.orthanc_id for row in one.rows()} == {*sent, *odd}
+        front.shutdown()
+
+
+def test_while_orthanc_lists_no_study_each_of_them_stays(orthanc, desk, monkeypatch):
+    monkeypatch.setattr("orthanc_gcp.custody.intake.backfill.MOST_UNLISTED", 2)
+    for _ in range(4):
+        upload(orthanc, make_study())
+    with Front() as front:
+        front.target, front.dislikes = orthanc.url, {b"Resources": 500}
+        one = desk(url=front.url)
+        with pytest.raises(OrthancError, match="2 studies"):
+            one.fill()
+        assert one.backlog.left() == 4
+        front.shutdown()
 
 
 def test_a_storage_that_is_not_there_stops_a_backfill(orthanc, desk, monkeypatch):

@@ -422,6 +422,64 @@ def test_of_those_that_take_too_long_one_is_tried_now_and_then(ledger, orthanc, 
         assert len([path for _, path, _ in front.heads if "/tags" in path]) == asked + tried
 
 
+@pytest.fixture
+def front(orthanc):
+    with Front() as front:
+        front.target = orthanc.url
+        yield front
+        front.shutdown()
+
+
+def make_behind(ledger, orthanc, front, since):
+    """A follower that asks by a proxy."""
+    source = OrthancSource(OrthancRest(front.url, timeout=1), orthanc.folder / "storage")
+    rules, clock = Rules([SendRule(to="a")], source.attributes), FakeClock()
+    follower = Follower(ledger, source, rules, clock, lambda: None, since)
+    follower.clock = clock
+    return follower
+
+
+@pytest.mark.parametrize("fate", ["stall", "reset"])
+def test_an_instance_that_is_never_described_holds_up_nobody(ledger, orthanc, front, fate):
+    """Whatever else is asked for with it is not answered either."""
+    time.sleep(1.1 - time.time() % 1)
+    since = time.time()
+    follower = make_behind(ledger, orthanc, front, since)
+    read_all(follower)
+    files = [*make_study(instances=3), *make_study(instances=2)]
+    never, *sent = upload(orthanc, files)
+    front.dislikes = {never.encode(): fate}
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+    assert ledger.arrivals.unreadable(SOURCE) == [never]
+    again = make_behind(ledger, orthanc, front, since)  # after a restart
+    read_all(again)
+    sent += upload(orthanc, [make_instance()])
+    again.clock.time += SWEEP_EVERY + 1
+    read_all(again)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+    front.dislikes = {}
+    again.clock.time += 100 * SWEEP_EVERY
+    read_all(again)
+    assert states(ledger).keys() == {never, *sent}
+    assert ledger.arrivals.unreadable(SOURCE) == []
+
+
+@pytest.mark.parametrize("fate", [500, "stall", "reset"])
+def test_an_index_is_known_though_an_instance_is_not_described_any_more(
+    ledger, orthanc, front, fate
+):
+    time.sleep(1.1 - time.time() % 1)
+    since = time.time()
+    sent = upload(orthanc, make_study(instances=3))
+    read_all(make_behind(ledger, orthanc, front, since))
+    front.dislikes = {sent[1].encode(): fate}
+    again = make_behind(ledger, orthanc, front, since)
+    sent += upload(orthanc, [make_instance()])
+    read_all(again)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+
+
 def test_what_cannot_be_read_and_is_deleted_is_said(ledger, orthanc, follow, hidden, caplog):
     follower = follow(RULE)
     read_all(follower)

@@ -1186,6 +1186,19 @@ def test_an_instance_that_orthanc_never_answers_about_holds_up_no_other(real, or
         front.shutdown()
 
 
+def test_an_instance_that_no_search_in_orthanc_is_answered_for_is_sent(real, orthanc):
+    """A proxy before it hangs up when its MD5 is searched for together with others."""
+    with Front() as front:
+        front.target = orthanc.url
+        good, bad = (orthanc.json("POST", "/instances", make_instance())["ID"] for _ in range(2))
+        real.follow(good, bad)
+        front.dislikes = {real.rows()[1].sop_instance_uid.encode(): "reset"}
+        real.orthanc = OrthancSource(OrthancRest(front.url), Path("/nowhere"))
+        real.send()
+        assert set(real.states()) == {State.ACKNOWLEDGED}
+        front.shutdown()
+
+
 @pytest.mark.parametrize("replaces", [True, False])
 def test_an_old_version_is_never_sent_over_the_newer(real, orthanc, replaces):
     real.replaces = replaces

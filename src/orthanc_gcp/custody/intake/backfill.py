@@ -36,6 +36,8 @@ RECORDED_AT_ONCE = 200
 """So many instances are written down in one transaction."""
 MOST_UNREADABLE = 500
 """So many instances may wait for Orthanc to be able to read them; with more, none is added."""
+MOST_UNLISTED = 20
+"""So many studies may wait for Orthanc to be able to list them; with more, none is looked up."""
 ASK_EVERY = 0.5
 """Seconds between two questions whether somebody has paused it."""
 
@@ -108,6 +110,7 @@ class Backfill:
         self._options, self._timetable = options, Timetable(options.schedule if options else ())
         self._clock, self._stopping, self._on_arrival = clock, stopping, on_arrival
         self._looked_up: _LookedUp | None = None
+        self._unlisted: set[str] = set()  # studies that Orthanc does not list just now
         self._paused, self._asked_at = False, float("-inf")
 
     def is_open(self, source: str) -> bool:
@@ -183,6 +186,7 @@ class Backfill:
                 self._looked_up = None
                 return False
         if not found.studies:
+            self._refuse_unlisted()
             return self._end(studies, run)
         # Of what was looked up, the follower has then written down all that is new.
         cursor = self._ledger.indexes.get(studies.source)
@@ -197,8 +201,10 @@ class Backfill:
 
     def _look_up(self, studies: BackfillStudies, run: Run) -> _LookedUp:
         found, count = _LookedUp(run), 0
-        for study in studies.newest(STUDIES_AT_ONCE):
+        for study in studies.newest(STUDIES_AT_ONCE, self._unlisted):
             instances = self._instances_of(study)
+            if instances is None:
+                continue
             found.studies.append((study, instances))
             count += len(instances)
             if count >= INSTANCES_AT_ONCE:
@@ -207,11 +213,33 @@ class Backfill:
             found.change = self._orthanc.last_change()
         return found
 
-    def _instances_of(self, study: str) -> list[str]:
+    def _instances_of(self, study: str) -> list[str] | None:
+        """The instances of a study; None where Orthanc does not say it, though it answers."""
         try:
             return self._orthanc.members([study])
         except KeyError:  # it was deleted
             return []
+        except OrthancRefusedError as error:
+            _log.error("Orthanc does not list a study, which is tried again: %s", error)
+            self._unlisted.add(study)
+            if len(self._unlisted) >= MOST_UNLISTED:
+                self._refuse_unlisted()
+            return None
+
+    def _refuse_unlisted(self) -> None:
+        """Nothing goes on but what Orthanc does not list: it is tried again.
+
+        Raises
+        ------
+        OrthancError
+            There is something.
+        """
+        count = len(self._unlisted)
+        self._unlisted.clear()
+        if count:
+            raise OrthancError(
+                f"Orthanc does not list the instances of {count} studies: the backfill waits for it"
+            )
 
     def _record(
         self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]

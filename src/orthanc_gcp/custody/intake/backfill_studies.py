@@ -172,11 +172,11 @@ class BackfillStudies:
             if rows:
                 connection.execute(backfill_studies.insert(), rows)
 
-    def newest(self, limit: int) -> list[str]:
-        """The studies that come next, by Orthanc's identifiers."""
+    def newest(self, limit: int, but: Collection[str] = ()) -> list[str]:
+        """The studies that come next but for some, by Orthanc's identifiers."""
         query = (
             sql.select(backfill_studies.c.orthanc_id)
-            .where(self._mine)
+            .where(self._mine, backfill_studies.c.orthanc_id.not_in(but))
             .order_by(backfill_studies.c.last_update.desc(), backfill_studies.c.orthanc_id.desc())
             .limit(limit)
         )

@@ -304,7 +304,7 @@ def newest_received(ledger: Ledger, orthanc: OrthancSource, source: str) -> floa
     return max(
         (
             one.received_at
-            for one in orthanc.describe(list(samples))
+            for one in orthanc.describe_each(list(samples))[0]
             if one.attachment_uuid == samples[one.orthanc_id].file
         ),
         default=0.0,
@@ -356,7 +356,8 @@ def _has_files_of(
         Changes of the index that it has.
     """
     others = {}
-    for one in orthanc.describe(list(samples)):
+    described, _ = orthanc.describe_each(list(samples))  # those it refuses say nothing
+    for one in described:
         sample = samples[one.orthanc_id]
         if one.attachment_uuid == sample.file:
             return True

@@ -155,7 +155,8 @@ def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> i
     """
 
     def move(rows: Sequence[Any]) -> int:
-        there = {one.orthanc_id: one for one in orthanc.describe([row.orthanc_id for row in rows])}
+        described, _ = orthanc.describe_each([row.orthanc_id for row in rows])
+        there = {one.orthanc_id: one for one in described}
         same = [row for row in rows if _is_same(row, there.get(row.orthanc_id))]
         return _move(ledger, same, there, to)
 

@@ -198,7 +198,7 @@ class Protection:
 
     def _describe(self, instances: Sequence[str]) -> list[Description]:
         try:
-            return self._orthanc.describe(instances)
+            return self._orthanc.describe_each(instances)[0]
         except OrthancRefusedError as error:  # others may have a patient all the same
             self._report_refusal(error)
             return []

@@ -421,10 +421,11 @@ def _without_file(ledger: Ledger) -> list[Problem]:
             source,
             count,
             None,
-            f"of {count:,} instances of {source} it is not known whether the rules want them: they "
-            "ask for attributes that only the files have, and Orthanc cannot read those",
-            "see Orthanc's log which files it cannot read, and restore them; they are tried again "
-            "all the time",
+            f"of {count:,} instances of {source} it is not known whether the rules want them: "
+            "Orthanc does not describe them, or cannot read the attributes that the rules ask for, "
+            "and only the files have",
+            "see the log of Orthanc, and of a proxy before it, what it cannot read or answer, and "
+            "restore that; they are tried again all the time",
         )
         for source, count in ledger.arrivals.unreadable_counts().items()
         if count
