@@ -9,9 +9,11 @@ import pytest
 
 from orthanc_gcp.cli import app
 from orthanc_gcp.custody.reporting.losses import acknowledge, losses
+from orthanc_gcp.custody.reporting.quarantine import dismiss, list_name
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.selection import Selection
 from tests.commands.conftest import site
 from tests.support.command_ledger import config, own_ledger
 from tests.support.schemas import SCHEMAS, conforms, schema_of
@@ -34,7 +36,7 @@ OF_THE_LEDGER = [
     ["indexes", 0, "--close", "o"],
     ["quarantine", 1],
     ["quarantine", 1, "--show"],
-    ["quarantine", 0, "--dismiss", "why", "--reason", "invalid"],
+    ["quarantine", 0, "--dismiss", "why", "--reason", "invalid", "--listed", "INVALID"],
     ["retry", 0],
     ["quarantine", 0, "--retry"],
     ["pause", 0, ACCOUNT],
@@ -98,7 +100,9 @@ def documents_of(config, line):
 
 @pytest.mark.parametrize("line", OF_THE_LEDGER, ids=lambda line: "-".join(map(str, line)))
 def test_as_the_schema_says_and_nothing_else(filled, config, line):
-    line = [losses(filled).listed if one == "LISTED" else one for one in line]
+    invalid = list_name(filled, Selection(reason="invalid"))
+    lists = {"LISTED": losses(filled).listed, "INVALID": invalid}
+    line = [lists.get(one, one) for one in line]
     name, document = documents_of(config, line)
     assert document, "an empty one proves little"
     refuses_others(name, document)
@@ -146,6 +150,6 @@ def test_every_schema_is_one():
 
 def test_what_was_waited_for(filled, config):
     confirm(filled, account=ACCOUNT)
-    invoke("quarantine", config, "--dismiss", "why", "--all")
+    dismiss(filled, Selection(), by="jane", why="why")
     document = json.loads(invoke("retry", config, "--wait", "--json").stdout)
     assert document["Instances"] == 0

@@ -204,12 +204,18 @@ def test_commands(keeping):
         if "sha256sum" in block.text:
             done = keeping.run(block.text, folder=folder)
             assert len(done.stdout.split()[0]) == 64
+        elif "--listed" in block.text:
+            asked = f"/opt/orthanc-gcp/bin/orthanc-gcp quarantine /etc/orthanc --study {uid} --json"
+            listed = json.loads(keeping.run(asked).stdout)["Listed"]
+            names = {"1.2.3": uid, "417-9f86d081884c7d65": listed}
+            shown, dismissed = run(keeping, block, (0, 1), **names)
+            assert listed in shown
+            assert "dismissed by Jane Doe (as typed): 1 instance" in dismissed
         elif "quarantine" in block.text:
             receive_another_version(keeping, study)
-            shown, again, dismissed = run(keeping, block, (0, 1), **{"1.2.3": uid})
+            shown, again = run(keeping, block, (0, 1), **{"1.2.3": uid})
             assert uid in shown
             assert "1 instance" in again
-            assert "dismissed by Jane Doe (as typed): 1 instance" in dismissed
         else:
             run(keeping, block, **({"1.2.3": uid} if " receipt " in block.text else {}))
 

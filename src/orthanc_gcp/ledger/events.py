@@ -11,7 +11,7 @@ from orthanc_gcp.ledger.database import writing
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import events, transfers
 
-__all__ = ["Events", "add_for"]
+__all__ = ["Events", "add_for", "newest_event"]
 
 
 class Events:
@@ -78,3 +78,30 @@ def add_for(
             "detail",
         ]
         connection.execute(events.insert().from_select(names, query))
+
+
+def newest_event(
+    kind: str, chosen: Sequence[sql.ColumnElement[bool]]
+) -> tuple[sql.Join, sql.ColumnElement[int]]:
+    """Transfers with the number of the newest event of a kind that each has; 0 for none.
+
+    Versions with the same UIDs of an account share their events.
+
+    Parameters
+    ----------
+    chosen
+        The conditions on transfers that the query has, by which few events are looked at.
+    """
+    of, said = transfers.c, events.c
+    names = ("account", "study_instance_uid", "sop_instance_uid")
+    newest = (
+        sql.select(*(said[name] for name in names), sql.func.max(said.id).label("id"))
+        .where(
+            said.kind == kind,
+            said.study_instance_uid.in_(sql.select(of.study_instance_uid).where(*chosen)),
+        )
+        .group_by(*(said[name] for name in names))
+        .subquery()
+    )
+    is_same = sql.and_(*(newest.c[name] == of[name] for name in names))
+    return transfers.outerjoin(newest, is_same), sql.func.coalesce(newest.c.id, 0)

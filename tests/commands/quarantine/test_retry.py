@@ -37,7 +37,9 @@ def test_retry_sends_what_is_in_quarantine(site):
 def test_what_was_dismissed_comes_back_by_retry(site):
     study = conflicting(site)
     (row,) = [row for row in study.rows() if row.state == "quarantined"]
-    run(site, "quarantine", "--dismiss", "a phantom", "--instance", row.sop_instance_uid)
+    chosen = ("--instance", row.sop_instance_uid)
+    listed = json.loads(run(site, "quarantine", *chosen, "--json", code=1))["Listed"]
+    run(site, "quarantine", "--dismiss", "a phantom", *chosen, "--listed", listed)
     (google, _) = run_json(site, "status")["Accounts"]
     assert google["Dismissed"]["Instances"] == 1
     assert google["Quarantined"]["Instances"] == google["Waiting"]["Instances"] == 0

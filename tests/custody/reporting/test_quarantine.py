@@ -9,9 +9,11 @@ from orthanc_gcp.custody.reporting.instances import instances
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.reporting.overview import Overview
 from orthanc_gcp.custody.reporting.quarantine import (
+    QuarantineChangedError,
     as_typed,
     counts_by_reason,
     dismiss,
+    list_name,
     quarantine,
     remedy_for,
 )
@@ -98,6 +100,26 @@ def test_dismissed_is_neither_sent_nor_waiting_and_comes_back(ledger):
         "conflict",
         "conflict",
     ]
+
+
+def test_what_was_listed_is_dismissed_and_nothing_else(ledger):
+    assert list_name(ledger, Selection()) is None
+    refused(ledger, 2, study="1")
+    listed = list_name(ledger, Selection())
+    refused(ledger, 1, study="1", account="b")
+    assert dismiss(ledger, Selection(), by=BY, why="x", listed=listed) == 2
+    assert [one.account for one in quarantine(ledger, Selection())] == ["b"]
+    listed = list_name(ledger, Selection())
+    retry(ledger, "b")
+    settle(ledger, State.QUARANTINED, account="b", reason="conflict")
+    for choice in (Selection(), Selection(account="a")):
+        with pytest.raises(QuarantineChangedError):
+            dismiss(ledger, choice, by=BY, why="x", listed=listed)
+    for name in ("", "1", "1-0123456789abcdeg", "-1-0123456789abcdef"):
+        with pytest.raises(ValueError, match="expected the name of a list"):
+            dismiss(ledger, Selection(), by=BY, why="x", listed=name)
+    listed = list_name(ledger, Selection())
+    assert dismiss(ledger, Selection(), by=BY, why="x", listed=listed) == 1
 
 
 def test_only_what_is_in_quarantine_is_dismissed(ledger):

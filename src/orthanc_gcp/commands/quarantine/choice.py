@@ -34,11 +34,24 @@ class Choice:
     study: str | None = None
     instance: str | None = None
     reason: str | None = None
+    destination: int | None = None
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it names more than an account."""
+        """Whether it names more than an account or a store."""
         return any((self.study, self.instance, self.reason))
+
+    @property
+    def options(self) -> list[str]:
+        """The same as it stands in a command line."""
+        named = ("account", "study", "instance", "reason", "destination")
+        given = {name: getattr(self, name) for name in named}
+        return [
+            word
+            for name, one in given.items()
+            if one is not None
+            for word in (f"--{name}", str(one))
+        ]
 
     @property
     def selection(self) -> Selection:
@@ -51,7 +64,11 @@ class Choice:
             for one in (self.study, self.instance, self.reason)
         )
         return Selection(
-            account=self.account, study_instance_uid=study, sop_instance_uid=instance, reason=reason
+            account=self.account,
+            destination_id=self.destination,
+            study_instance_uid=study,
+            sop_instance_uid=instance,
+            reason=reason,
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.timestamps import utc
-from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.events import add_for, newest_event
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import (
@@ -375,32 +375,13 @@ class _List:
 
 def _lost_rows(account: str | None, last_event: int) -> sql.Select[Any]:
     """The instances that are lost, each with the newest event that says so."""
-    of, said = transfers.c, events.c
+    of = transfers.c
     is_lost = [of.state == State.LOST, *([] if account is None else [of.account == account])]
-    newest = (
-        sql.select(
-            said.account,
-            said.study_instance_uid,
-            said.sop_instance_uid,
-            sql.func.max(said.id).label("id"),
-        )
-        .where(
-            said.kind == State.LOST,
-            said.study_instance_uid.in_(sql.select(of.study_instance_uid).where(*is_lost)),
-        )
-        .group_by(said.account, said.study_instance_uid, said.sop_instance_uid)
-        .subquery()
-    )
-    is_same = sql.and_(
-        newest.c.account == of.account,
-        newest.c.study_instance_uid == of.study_instance_uid,
-        newest.c.sop_instance_uid == of.sop_instance_uid,
-    )
-    lost_by = sql.func.coalesce(newest.c.id, _NONE)
+    rows, lost_by = newest_event(State.LOST, is_lost)
     columns = of.account, of.source, of.study_instance_uid, of.id, of.size_bytes, of.received_at
     return (
         sql.select(*columns, lost_by.label("lost_by"))
-        .select_from(transfers.outerjoin(newest, is_same))
+        .select_from(rows)
         .where(*is_lost, lost_by <= last_event)
         .order_by(lost_by, of.id)
     )

@@ -2,18 +2,23 @@
 
 An instance that is dismissed is not to be sent: it counts neither as sent nor as waiting, keeps no
 patient protected from Orthanc's recycling, and comes back when it is retried.
+
+A person dismisses what was listed, and nothing else. The list ends at the newest event by which an
+instance came into quarantine; its number and a digest of all that is on the list name it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.timestamps import utc
-from orthanc_gcp.ledger.events import add_for
+from orthanc_gcp.ledger.events import add_for, newest_event
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import State, transfers
@@ -25,10 +30,12 @@ __all__ = [
     "LONGEST_NAME",
     "LONGEST_WHY",
     "MoreInQuarantineError",
+    "QuarantineChangedError",
     "QuarantineGroup",
     "as_typed",
     "counts_by_reason",
     "dismiss",
+    "list_name",
     "logged_in",
     "quarantine",
     "remedy_for",
@@ -87,8 +94,17 @@ _FORMER = "it is for a store that the account was formerly: orthanc-gcp destinat
 _DISMISSED = "a person has dismissed it: retry sends it after all"
 
 
+_LISTED = re.compile(r"([0-9]{1,18})-[0-9a-f]{16}")
+_EVERYTHING = (1 << 63) - 1
+_AT_ONCE = 1000
+
+
 class MoreInQuarantineError(Exception):
     """More is in quarantine than a person has seen who dismisses it: nothing was dismissed."""
+
+
+class QuarantineChangedError(Exception):
+    """What was listed is not what is in quarantine by now: nothing was dismissed."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +243,34 @@ def counts_by_reason(ledger: Ledger) -> dict[tuple[str, str], int]:
     return found
 
 
+def list_name(ledger: Ledger, selection: Selection) -> str | None:
+    """What :func:`dismiss` takes, to dismiss what is in quarantine of a selection, and no more.
+
+    To be read before what it names is shown: what comes between is not on the list then. None where
+    nothing is in quarantine.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    found = _List()
+    with ledger.reading() as connection:
+        # Whoever has some of the rows of a server's cursor only has to close it.
+        streamed = connection.execution_options(yield_per=_AT_ONCE)
+        with streamed.execute(_rows(selection, _EVERYTHING)) as rows:
+            found.read(rows)
+    return found.name if found.rows else None
+
+
 def dismiss(
-    ledger: Ledger, selection: Selection, *, by: str, why: str, seen: int | None = None
+    ledger: Ledger,
+    selection: Selection,
+    *,
+    by: str,
+    why: str,
+    seen: int | None = None,
+    listed: str | None = None,
 ) -> int:
     """Send nothing of what is in quarantine of a selection; how many instances.
 
@@ -241,24 +283,35 @@ def dismiss(
         Who dismisses them, with how that is known: ``jane (as typed)``.
     seen
         How many instances that person has seen of it; None where it is not known.
+    listed
+        By what the list of the same selection was named: what came later is left alone. None for
+        all that there is.
 
     Raises
     ------
     MoreInQuarantineError
         There are more by now.
+    QuarantineChangedError
+        Something of the list was sent again, dismissed or received anew meanwhile, or came into
+        quarantine at the very moment when it was listed.
     ValueError
-        ``by`` or ``why`` is empty, too long, or no text of one line.
+        ``by`` or ``why`` is empty, too long, or no text of one line; or no list is named so.
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: nothing has changed.
     """
     for words, most in ((by, LONGEST_NAME + _MOST_ADDED), (why, LONGEST_WHY)):
         if fault := word_fault(words, most):
             raise ValueError(fault)
-    said = f"dismissed by {by}: {why}"
-    of = transfers.c
-    where = replace(selection, state=State.QUARANTINED).conditions
+    last = _EVERYTHING if listed is None else _last_of(listed)
+    said, of, found = f"dismissed by {by}: {why}", transfers.c, _List()
     with ledger.writing() as connection:
-        rows = connection.scalars(sql.select(of.id).where(*where).with_for_update()).all()
+        locked = _rows(selection, last).with_for_update(of=transfers)
+        found.read(connection.execute(locked), last)
+        if listed not in (None, found.name):
+            raise QuarantineChangedError(
+                "what is in quarantine is not what was listed: list it again, by the same choice"
+            )
+        rows = found.rows
         if seen is not None and len(rows) > seen:
             words = f"{len(rows)} instances are in quarantine by now, and {seen} were shown"
             raise MoreInQuarantineError(f"{words}: look at them again")
@@ -268,6 +321,49 @@ def dismiss(
             add_for(connection, ledger.now(), some, "dismissed", said)
             reopen_versions(connection, ledger.now(), some)
     return len(rows)
+
+
+class _List:
+    """What is in quarantine of a selection, while it is read.
+
+    Attributes
+    ----------
+    rows
+        Of the transfers that are on it.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._digest = 0, hashlib.sha256()
+        self.rows: list[int] = []
+
+    @property
+    def name(self) -> str:
+        """What names it."""
+        return f"{self._last}-{self._digest.hexdigest()[:16]}"
+
+    def read(self, rows: Iterable[Any], last: int | None = None) -> None:
+        """Take rows, each with the event that it is there by; up to an event that is known."""
+        for number, event, reason, queued_at in rows:
+            self.rows.append(number)
+            self._digest.update(f"{number} {event} {reason} {queued_at!r}\n".encode())
+            self._last = max(self._last, event)
+        self._last = self._last if last is None else last
+
+
+def _rows(selection: Selection, last_event: int) -> sql.Select[Any]:
+    """What is in quarantine of a selection, each with the newest event that says so."""
+    of, where = transfers.c, replace(selection, state=State.QUARANTINED).conditions
+    rows, said_by = newest_event(State.QUARANTINED, where)
+    query = sql.select(of.id, said_by, of.reason, of.queued_at).select_from(rows)
+    return query.where(*where, said_by <= last_event).order_by(of.id)
+
+
+def _last_of(listed: str) -> int:
+    """The number of the event at which a list ends, by its name."""
+    parts = _LISTED.fullmatch(listed)
+    if parts is None:
+        raise ValueError("expected the name of a list")
+    return int(parts[1])
 
 
 def as_typed(name: str) -> str:
