@@ -17,6 +17,7 @@ from urllib3 import exceptions
 
 from orthanc_gcp.dicomweb.early_response import listen_while_sending
 from orthanc_gcp.dicomweb.error_response import refusal
+from orthanc_gcp.dicomweb.json_list import NotAListError, list_elements
 from orthanc_gcp.dicomweb.multipart import MultipartError, boundary_of, split_parts
 from orthanc_gcp.dicomweb.search import (
     FoundInstance,
@@ -264,8 +265,7 @@ class DicomStore:
         """What the matches of a search name, page by page."""
         pages: set[int] = set()
         unnamed = 0
-        for matches in self._pages(path, query, page, longest):
-            found = [named(match) for match in matches]
+        for found in self._pages(path, query, page, named, longest):
             yield from (one for one in found if one is not None)
             unnamed += found.count(None)
             if len(found) >= page:  # another one follows
@@ -303,12 +303,17 @@ class DicomStore:
             yield found.attributes
 
     def _pages(
-        self, path: str, query: Mapping[str, str], page: int, longest: int
-    ) -> Iterator[list[Any]]:
+        self,
+        path: str,
+        query: Mapping[str, str],
+        page: int,
+        named: Callable[[Any], Found | None],
+        longest: int,
+    ) -> Iterator[list[Found | None]]:
         """All pages of a search, however many there are; one that is not full is the last."""
         for offset in range(0, LARGEST_OFFSET + 1, page):
             part = urlencode({"limit": str(page), **query, "offset": str(offset)})
-            found = self._search(f"{path}?{part}", 64 * 1024 + longest * page)
+            found = self._search(f"{path}?{part}", 64 * 1024 + longest * page, named)
             yield found
             if len(found) < page:
                 return
@@ -316,12 +321,18 @@ class DicomStore:
             "searching", "its pages do not end: there is more than a search can reach, narrow it"
         )
 
-    def _search(self, path: str, limit: int) -> list[Any]:
-        body = self._get("searching", path, limit)
-        found = self._json("searching", body) if body.strip() else []
-        if not isinstance(found, list):
-            raise self._nonsense("searching", "its answer is no list of matches")
-        return found
+    def _search(
+        self, path: str, limit: int, named: Callable[[Any], Found | None]
+    ) -> list[Found | None]:
+        """What each match of a page names: all that it has is in memory of one at a time."""
+        text = self._text("searching", self._get("searching", path, limit))
+        found = list_elements(text) if text.strip() else ()
+        try:
+            return [named(match) for match in found]
+        except NotAListError:
+            raise self._nonsense("searching", "its answer is no list of matches") from None
+        except ValueError:
+            raise self._nonsense("searching", _NO_JSON) from None
 
     def metadata(self, study: str, series: str, instance: str) -> dict[str, Any]:
         """The DICOM JSON model of an instance (PS3.18 §10.4 and annex F).
@@ -551,9 +562,16 @@ class DicomStore:
 
     def _json(self, what: str, body: bytes) -> Any:
         try:
-            return json.loads(body)
+            return json.loads(self._text(what, body))
         except (ValueError, RecursionError):
-            raise self._nonsense(what, "the answer is not JSON") from None
+            raise self._nonsense(what, _NO_JSON) from None
+
+    def _text(self, what: str, body: bytes) -> str:
+        """The text of JSON, in whichever of its encodings (RFC 4627 §3)."""
+        try:
+            return body.decode(json.detect_encoding(body), "surrogatepass")
+        except ValueError:
+            raise self._nonsense(what, _NO_JSON) from None
 
     def _network_error(
         self, error: exceptions.HTTPError, what: str, patience: float = 0.0
@@ -574,6 +592,7 @@ class DicomStore:
         return f"{what} at {place}" if what else place
 
 
+_NO_JSON = "the answer is not JSON"
 _SPOKEN = frozenset({200, 202, 204, 409})
 """Statuses with which the store speaks of each instance."""
 
