@@ -7,6 +7,7 @@ import json
 import pytest
 
 from orthanc_gcp.commands.formatting import count
+from orthanc_gcp.orthanc.resources import OrthancSource
 from tests.support.studies import (
     SECOND,
     Study,
@@ -22,6 +23,22 @@ def test_send_on_demand(site):
     study.confirmed()
     assert {row.account for row in study.rows()} == {SECOND}
     assert {row.priority for row in study.rows()} == {1}
+
+
+def test_what_is_deleted_before_it_is_queued_is_told(site, monkeypatch):
+    """Otherwise 0 of 0 would be confirmed, which is all."""
+    study = Study(site, modality="CT")
+    describe = OrthancSource.describe
+
+    def deleted_meanwhile(source, resources):
+        site.orthanc.request("DELETE", f"/instances/{study.resources[0]}")
+        return describe(source, resources)
+
+    monkeypatch.setattr(OrthancSource, "describe", deleted_meanwhile)
+    at = ("--to", SECOND, "--wait", "--orthanc", site.orthanc.url)
+    said = run(site, "send", *study.resources, *at, code=1)
+    assert "left: 1 instance, which Orthanc does not have any more\n" in said
+    assert said.endswith("3 of 3 instances confirmed\n")
 
 
 def test_a_dry_run_tells_what_the_rules_would_do_and_does_nothing(site):

@@ -20,7 +20,7 @@ from orthanc_gcp.commands.arguments import (
 )
 from orthanc_gcp.commands.formatting import count
 from orthanc_gcp.commands.ledger_access import open_ledger, refuse_unknown_account
-from orthanc_gcp.commands.live.queued import say_queued, wait_option
+from orthanc_gcp.commands.live.queued import DELETED, say_queued, wait_option
 from orthanc_gcp.commands.printing import say
 from orthanc_gcp.errors import OrthancError
 
@@ -104,13 +104,23 @@ def _send(
         from orthanc_gcp.custody.intake.on_demand import send_on_demand
         from orthanc_gcp.custody.reporting.followed import rows_of
 
-        source, rows = _source(settings, orthanc), list[int]()
+        source, rows, left = _source(settings, orthanc), list[int](), 0
         members = source.members(resources) if wait else resources
         queued = send_on_demand(ledger, source, account, members)
         if wait:
             rows = rows_of(ledger, account, source_of(ledger, source), members)
-        words = f"queued for {account}"
-        say_queued(ledger, settings, words, rows, queued=queued, wait=wait, as_json=as_json)
+            left = len(members) - len(rows)
+        say_queued(
+            ledger,
+            settings,
+            f"queued for {account}",
+            rows,
+            queued=queued,
+            left=left or None,
+            why_left=DELETED,
+            wait=wait,
+            as_json=as_json,
+        )
 
 
 def _source(settings: Settings, orthanc: str | None) -> OrthancSource:

@@ -7,7 +7,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake import on_demand as module
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
-from orthanc_gcp.errors import OrthancUnavailableError
+from orthanc_gcp.errors import OrthancError, OrthancUnavailableError
 from orthanc_gcp.ledger.schema import transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
@@ -100,3 +100,49 @@ def test_what_is_not_queued_after_all_is_announced_no_longer(ledger, archive, st
             announce=lambda _account, instances: announced.append(instances),
         )
     assert announced == [5, -2, -3]
+
+
+@pytest.fixture
+def empty(tmp_path):
+    with Orthanc(tmp_path, {}, plugins=()) as empty:
+        yield OrthancSource(OrthancRest(empty.url), empty.folder / "storage")
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_another_index_for_a_moment_is_no_deletion(
+    ledger, archive, study, empty, monkeypatch, comes_back
+):
+    """Orthanc is started without its volume while instances are looked up."""
+    monkeypatch.setattr(module, "_PORTION", 2)
+    own, describe, asked = dict(vars(archive)), OrthancSource.describe, []
+
+    def describe_as_it_is(source, resources):
+        asked.append(resources)
+        if len(asked) == 2:
+            vars(archive).update(vars(empty))
+        found = describe(source, resources)
+        if comes_back:
+            vars(archive).update(own)
+        return found
+
+    monkeypatch.setattr(OrthancSource, "describe", describe_as_it_is)
+    if comes_back:
+        assert send_on_demand(ledger, archive, ACCOUNT, [study["study"]]) == 5
+    else:
+        with pytest.raises(OrthancError, match="index"):
+            send_on_demand(ledger, archive, ACCOUNT, [study["study"]])
+        assert len(queued(ledger)) == 2
+
+
+def test_what_somebody_deletes_meanwhile_holds_up_no_other(ledger, orthanc, archive, monkeypatch):
+    stored = [orthanc.json("POST", "/instances", file)["ID"] for file in make_study(instances=3)]
+    members = archive.members
+
+    def members_then_deleted(resources):
+        found = members(resources)
+        orthanc.json("DELETE", f"/instances/{stored[0]}")
+        return found
+
+    monkeypatch.setattr(archive, "members", members_then_deleted)
+    assert send_on_demand(ledger, archive, ACCOUNT, stored) == 2
+    assert sorted(queued(ledger)) == sorted(stored[1:])

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from orthanc_gcp.configuration import Settings
     from orthanc_gcp.ledger.ledger import Ledger
 
-__all__ = ["say_queued", "wait_option"]
+__all__ = ["DELETED", "say_queued", "wait_option"]
 
-_WHY_LEFT = (
+NOT_RETRIED = (
     "for a store that the account is not by now (orthanc-gcp destinations), or with a UID that no "
     "request can name"
 )
+DELETED = "which Orthanc does not have any more"
+"""Why something is left."""
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -39,6 +41,7 @@ def say_queued(
     *,
     queued: int | None = None,
     left: int | None = None,
+    why_left: str = NOT_RETRIED,
     wait: bool,
     as_json: bool,
 ) -> None:
@@ -53,7 +56,8 @@ def say_queued(
     queued
         How many of these were not queued before; None for all.
     left
-        How many were chosen and cannot be queued; None where there are none of these.
+        How many were chosen and cannot be queued, for the reason ``why_left``; None where there are
+        none of these.
     """
     from orthanc_gcp.ledger.workers import any_alive
 
@@ -63,7 +67,7 @@ def say_queued(
     if not as_json:
         say(f"{words}: {count(new, 'instance')}{later}")
         if left:
-            say(f"left: {count(left, 'instance')}, {_WHY_LEFT}")
+            say(f"left: {count(left, 'instance')}, {why_left}")
     document: dict[str, Any] = {"Queued": new, "Worker": runs}
     document |= {} if left is None else {"Left": left}
     code = 0
