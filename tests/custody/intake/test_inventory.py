@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import itertools
 
-from orthanc_gcp.custody.intake.inventory import Inventory
+import pytest
+
+from orthanc_gcp.custody.intake.inventory import (
+    COMPARE_AT_MOST_EVERY,
+    SAID_AFTER,
+    Comparison,
+    Failing,
+    Inventory,
+    failing_comparisons,
+)
+from orthanc_gcp.custody.reporting.problems import find_problems
+from orthanc_gcp.errors import OrthancRefusedError
 from tests.support.ledgers import ORTHANC, arrival
+from tests.support.simulation import FakeClock
 
 
 class Listed:
@@ -74,3 +86,42 @@ def test_a_comparison_that_broke_off_begins_anew(ledger):
     inventory.step(0)
     inventory.begin(ORTHANC)
     assert len(all_of(inventory)) == 15
+
+
+def test_comparisons_that_never_end_are_a_problem(ledger, clock):
+    """Changes are read all the while, so that nothing else fails."""
+    orthanc, own = Listed(5), FakeClock()
+    comparison = Comparison(ledger, orthanc, own, 86400, lambda _cursor, _found: 0, lambda: None)
+    cursor = ledger.indexes.begin(ORTHANC, 0, ledger.now())
+    list_all = orthanc.inventory
+
+    def refuse():
+        raise OrthancRefusedError("GET /instances was answered 403")
+        yield
+
+    def compare():
+        while comparison.step(cursor):
+            own.time += 1
+
+    comparison.turn_to(ORTHANC)
+    orthanc.inventory = refuse
+    began = ledger.now()
+    for _ in range(int(SAID_AFTER / COMPARE_AT_MOST_EVERY)):
+        with pytest.raises(OrthancRefusedError):
+            compare()
+        assert find_problems(ledger, [], {}) == []
+        own.time += COMPARE_AT_MOST_EVERY
+        clock.now += COMPARE_AT_MOST_EVERY
+    ledger.indexes.seen(cursor, ORTHANC)
+    with pytest.raises(OrthancRefusedError):
+        compare()
+    assert failing_comparisons(ledger) == {
+        ORTHANC: Failing(began, "GET /instances was answered 403")
+    }
+    (problem,) = find_problems(ledger, [], {})
+    assert (problem.kind, problem.index, problem.since) == ("worker", ORTHANC, began)
+    assert problem.message.endswith("is not found, and not sent: GET /instances was answered 403")
+    orthanc.inventory = list_all
+    own.time += COMPARE_AT_MOST_EVERY
+    compare()
+    assert find_problems(ledger, [], {}) == []

@@ -8,19 +8,47 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from orthanc_gcp.clock import Clock
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["COMPARE_AT_MOST_EVERY", "Comparison", "Inventory"]
+__all__ = ["COMPARE_AT_MOST_EVERY", "Comparison", "Failing", "Inventory", "failing_comparisons"]
 
 _log = logging.getLogger(__name__)
 
 COMPARE_AT_MOST_EVERY = 60.0
+SAID_AFTER = 300.0
+"""Seconds from the first comparison that Orthanc breaks off to one after which that is said."""
 PAUSE_AFTER_PAGE = 0.5
 """For so many times as long as a page takes, nothing is compared after it: others come first."""
+_FAILING = "comparison-fails:"
+
+
+class Failing(NamedTuple):
+    """Since when no comparison of an index comes to its end, in seconds since 1970, and why."""
+
+    since: float
+    words: str
+
+
+def failing_comparisons(ledger: Ledger) -> dict[str, Failing]:
+    """The indexes that no comparison of comes to its end, by their names.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    found = {}
+    for name, value in ledger.key_values.starting_with(_FAILING).items():
+        match value:
+            case {"since": int() | float() as since, "words": str() as words}:
+                found[name.removeprefix(_FAILING)] = Failing(float(since), words)
+    return found
 
 
 class Inventory:
@@ -112,11 +140,12 @@ class Comparison:
         self._due_at = self._begun_for_gap = self._next_page_at = float("-inf")
         self.gap = self.has_ended = False
         self._another_gap = False  # since the comparison that runs has begun
+        self._failed_at: float | None = None  # the first that broke off since one has ended
 
     def turn_to(self, source: str) -> None:
         """Compare this index from now on."""
         if source != self._source:
-            self._source, self._due_at = source, float("-inf")
+            self._source, self._due_at, self._failed_at = source, float("-inf"), None
             self._running = self.has_ended = False
         self.gap = self._ledger.arrivals.has_gap(source)
 
@@ -140,9 +169,11 @@ class Comparison:
             found = self._inventory.step(cursor.seq)
             if found:
                 self._missed += self._add(cursor, found)
-        except Exception:  # the page counts as compared: only a new comparison comes back to it
+        except Exception as error:  # the page counts as compared: only a new one comes back to it
             self._running = False
             self._due_at = min(self._due_at, now + COMPARE_AT_MOST_EVERY)
+            if isinstance(error, OrthancError):
+                self._note_failure(now, str(error))
             raise
         if found is None:
             self._end()
@@ -162,8 +193,18 @@ class Comparison:
         self._another_gap = False
         self._inventory.begin(self._source)
 
+    def _note_failure(self, now: float, words: str) -> None:
+        """Write it down when it lasts: changes are read all the same, and nothing else says so."""
+        if self._failed_at is None:
+            self._failed_at = now
+        elif now - self._failed_at >= SAID_AFTER:
+            since = self._ledger.now() - (now - self._failed_at)
+            value = {"since": since, "words": words}
+            self._ledger.key_values.set(f"{_FAILING}{self._source}", value)
+
     def _end(self) -> None:
-        self._running, self.has_ended = False, True
+        self._running, self.has_ended, self._failed_at = False, True, None
+        self._ledger.key_values.delete(f"{_FAILING}{self._source}")
         self._missed += self._inventory.returned
         if self._missed:
             _log.warning(

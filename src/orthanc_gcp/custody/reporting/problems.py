@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.former_ledgers import former_ledgers
+from orthanc_gcp.custody.intake.inventory import failing_comparisons
 from orthanc_gcp.custody.intake.open_transfers import GONE, SEEN_WITHIN, seen_indexes
 from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.ledger import Ledger
@@ -217,7 +218,8 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    return found + _without_file(ledger) + _without_orthanc(ledger, here, worker)
+    found += _without_file(ledger) + _not_compared(ledger, here)
+    return found + _without_orthanc(ledger, here, worker)
 
 
 def without_worker(
@@ -429,6 +431,24 @@ def _without_file(ledger: Ledger) -> list[Problem]:
         )
         for source, count in ledger.arrivals.unreadable_counts().items()
         if count
+    ]
+
+
+def _not_compared(ledger: Ledger, here: Collection[str]) -> list[Problem]:
+    """Indexes that are followed, and of which no comparison comes to its end."""
+    return [
+        Problem(
+            ProblemKind.WORKER,
+            "",
+            source,
+            0,
+            one.since,
+            f"what {source} has cannot be compared with the ledger: what its changes do not report "
+            f"is not found, and not sent: {one.words}",
+            "see the message, and Orthanc's log; it is compared once a minute until that succeeds",
+        )
+        for source, one in failing_comparisons(ledger).items()
+        if source in here
     ]
 
 
