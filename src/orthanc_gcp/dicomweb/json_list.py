@@ -1,4 +1,8 @@
-"""A JSON array, one element at a time: what a program has of JSON takes many times its text."""
+"""A JSON array, one element at a time: what a program has of JSON takes many times its text.
+
+The elements are read by the standard library; ijson, which reads as well what is not there as a
+whole, would be another library with a part in C for the brackets and commas between them.
+"""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class OrthancSource:
             missed = sorted(set(there) - set(names)) if is_last else []
             if page or missed:
                 yield page + self._content(missed)
-            begin += max(0, len(page) - _OVERLAP)
+            begin += max(min(1, len(page)), len(page) - _OVERLAP)
             tail = frozenset(names[-_OVERLAP:])
 
     def describe(self, resources: Sequence[str], since: float = 0.0) -> list[Description]:

@@ -45,9 +45,9 @@ _PAGE, _LARGEST = 1000, (1 << 63) - 1
 @click.option("--show", is_flag=True, help="List each instance, in place of their number.")
 @click.option("--retry", is_flag=True, help="Send again what is chosen, or all.")
 @click.option(
-    "--dismiss", metavar="WHY", help="Send nothing of what was listed; why stands in the receipt."
+    "--dismiss", metavar="WHY", help="Send nothing of what is chosen; why stands in the receipt."
 )
-@click.option("--listed", metavar="LIST", help="Of --dismiss: the name at the end of the list.")
+@click.option("--listed", metavar="LIST", help="Of --dismiss: what a list has, by its name.")
 @click.option("--all", "everything", is_flag=True, help="Of --dismiss: all that is in quarantine.")
 @click.option("--by", metavar="NAME", help="Who dismisses; without it, this machine's user.")
 @click.option("--dismissed", is_flag=True, help="What was dismissed, in place of the quarantine.")
@@ -121,8 +121,6 @@ class _Asked:
             fail("what is dismissed cannot be dismissed once more")
         if dismiss and self.everything is self.choice.is_narrow:
             fail("--dismiss: expected --study, --instance or --reason, or else --all")
-        if dismiss and self.listed is None:
-            fail("--dismiss: expected --listed, with what the list of the same choice ends with")
 
 
 def _dismiss(ledger: Ledger, asked: _Asked) -> None:
