@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.exceptions import HTTPException
 
+from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import State
@@ -45,6 +46,7 @@ def api(ledger):
         ({**WHO, "All": True, "Destination": -1}, "Destination: expected a whole number"),
         ({**WHO, "All": True, "Destination": 1 << 63}, "Destination: expected a whole number"),
         ({**WHO, "All": True, "Destination": None}, "Destination: expected a whole number"),
+        ({**WHO, "All": True, "AsOf": "1"}, "AsOf: expected a whole number"),
         ({**WHO, "All": True, "Instances": True}, "Instances: expected a whole number"),
         ({**WHO, "Destination": 1}, 'or {"All": true}'),
         ({"By": "jane", "All": True}, "Why: expected words"),
@@ -83,6 +85,19 @@ def test_more_than_was_seen_is_not_dismissed(api, ledger):
     assert refused.value.detail.startswith("2 instances are in quarantine by now, and 1 were shown")
     assert events_of(ledger, "dismissed") == []
     assert api.dismiss("a", {**WHO, "All": True, "Instances": 2})["Instances"] == 2
+
+
+def test_what_came_after_it_was_shown_is_left_alone(api, ledger):
+    """Though there are as many as were shown: one of those was sent again meanwhile."""
+    shown = api.groups("a", Selection(account="a"))
+    seen = {"AsOf": shown["AsOf"], "Instances": shown["Groups"][0]["Instances"]}
+    retry(ledger, "a", instance="1.1.1.0")
+    settle(ledger, State.ACKNOWLEDGED, sha256="d")
+    arrive(ledger, 1, study="2")
+    settle(ledger, State.QUARANTINED, reason="invalid")
+    assert api.dismiss("a", {**WHO, "Reason": "invalid", **seen})["Instances"] == 1
+    (left,) = api.groups("a", Selection(account="a"))["Groups"]
+    assert (left["Instances"], left["Example"]) == (1, "2.1.0")
 
 
 def test_what_is_at_another_store_is_not_dismissed_with_it(engine):

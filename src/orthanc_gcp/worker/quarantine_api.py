@@ -14,6 +14,7 @@ from orthanc_gcp.custody.reporting.quarantine import (
     as_typed,
     dismiss,
     logged_in,
+    newest_event_now,
     quarantine,
     word_fault,
 )
@@ -25,7 +26,7 @@ from orthanc_gcp.redaction import readable
 __all__ = ["QuarantineApi", "said_by", "text_of"]
 
 _SELECTED = ("Study", "Instance", "Reason")
-_NUMBERS = ("Destination", "Instances")
+_NUMBERS = ("Destination", "Instances", "AsOf")
 _OTHERS = ("All", *_NUMBERS, "Why", "By", "User")
 _LARGEST = (1 << 63) - 1
 """The largest whole number of both databases."""
@@ -55,8 +56,9 @@ class QuarantineApi:
         state = selection.state or State.QUARANTINED
         if state not in _STATES:
             raise HTTPException(400, f"state: expected one of {', '.join(_STATES)}")
+        as_of = newest_event_now(self._ledger)
         found = quarantine(self._ledger, selection, state)
-        return {"Account": account, "Groups": [one.as_json() for one in found]}
+        return {"Account": account, "Groups": [one.as_json() for one in found], "AsOf": as_of}
 
     def dismiss(self, account: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send nothing of what is named; how many instances.
@@ -73,7 +75,7 @@ class QuarantineApi:
         everything = body.get("All", False)
         if not isinstance(everything, bool) or everything is bool(selected):
             raise HTTPException(400, 'expected Study, Instance or Reason, or {"All": true}')
-        destination, seen = (_number_of(body, name) for name in _NUMBERS)
+        destination, seen, as_of = (_number_of(body, name) for name in _NUMBERS)
         why = text_of(body, "Why", LONGEST_WHY)
         by = said_by(body)
         chosen = Selection(
@@ -84,7 +86,7 @@ class QuarantineApi:
             reason=selected.get("Reason"),
         )
         try:
-            moved = dismiss(self._ledger, chosen, by=by, why=why, seen=seen)
+            moved = dismiss(self._ledger, chosen, by=by, why=why, seen=seen, as_of=as_of)
         except MoreInQuarantineError as error:
             raise HTTPException(409, str(error)) from None
         self._on_dismissal()

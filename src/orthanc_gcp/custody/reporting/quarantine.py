@@ -21,7 +21,7 @@ from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.events import add_for, newest_event
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import State, events, transfers
 from orthanc_gcp.ledger.selection import Selection
 from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import StoreReason, TransferReason
@@ -37,6 +37,7 @@ __all__ = [
     "dismiss",
     "list_name",
     "logged_in",
+    "newest_event_now",
     "quarantine",
     "remedy_for",
     "word_fault",
@@ -243,6 +244,18 @@ def counts_by_reason(ledger: Ledger) -> dict[tuple[str, str], int]:
     return found
 
 
+def newest_event_now(ledger: Ledger) -> int:
+    """The number of the newest event: what comes into quarantine later has one beyond it.
+
+    Raises
+    ------
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    with ledger.reading() as connection:
+        return connection.scalar(sql.select(sql.func.max(events.c.id))) or 0
+
+
 def list_name(ledger: Ledger, selection: Selection) -> str | None:
     """What :func:`dismiss` takes, to dismiss what is in quarantine of a selection, and no more.
 
@@ -270,6 +283,7 @@ def dismiss(
     by: str,
     why: str,
     seen: int | None = None,
+    as_of: int | None = None,
     listed: str | None = None,
 ) -> int:
     """Send nothing of what is in quarantine of a selection; how many instances.
@@ -283,6 +297,8 @@ def dismiss(
         Who dismisses them, with how that is known: ``jane (as typed)``.
     seen
         How many instances that person has seen of it; None where it is not known.
+    as_of
+        What :func:`newest_event_now` was before these were shown: what came later is left alone.
     listed
         By what the list of the same selection was named: what came later is left alone. None for
         all that there is.
@@ -302,7 +318,8 @@ def dismiss(
     for words, most in ((by, LONGEST_NAME + _MOST_ADDED), (why, LONGEST_WHY)):
         if fault := word_fault(words, most):
             raise ValueError(fault)
-    last = _EVERYTHING if listed is None else _last_of(listed)
+    last = _EVERYTHING if as_of is None else as_of
+    last = last if listed is None else _last_of(listed)
     said, of, found = f"dismissed by {by}: {why}", transfers.c, _List()
     with ledger.writing() as connection:
         locked = _rows(selection, last).with_for_update(of=transfers)

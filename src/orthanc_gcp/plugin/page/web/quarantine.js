@@ -35,7 +35,7 @@ class Group {
     }
     if (reason) {
       buttons.append(button(`${word("dismiss group")}…`, () => {
-        const seen = {Destination: place, Instances: this.count};
+        const seen = {Destination: place, Instances: this.count, AsOf: this.asOf};
         askWhy(
           word("dismiss title", {what: `${account}, ${reason}`}),
           (answer) => dismiss(account, {Reason: reason, ...seen, ...answer}),
@@ -48,8 +48,9 @@ class Group {
       this.words, buttons, details);
   }
 
-  update(group) {
+  update({AsOf: asOf, ...group}) {
     this.count = group.Instances;
+    this.asOf = asOf;
     renew(this.words, group, () => [
       group.Detail ? said(group.Detail, "bad") : null,
       said(`→ ${group.Remedy}`, "remedy"),
@@ -77,7 +78,7 @@ class All {
         onChange();
       }),
       button(`${word("dismiss all")}…`, () => {
-        const seen = {Instances: this.count};
+        const seen = {Instances: this.count, AsOf: this.asOf};
         askWhy(
           word("dismiss title", {what: account}),
           (answer) => dismiss(account, {All: true, ...seen, ...answer}),
@@ -85,8 +86,9 @@ class All {
       }, {"aria-haspopup": "dialog"}));
   }
 
-  update({count}) {
+  update({count, asOf}) {
     this.count = count;
+    this.asOf = asOf;
     renew(this.shown, count, () => [`(${number(count)})`]);
   }
 }
@@ -106,13 +108,15 @@ export function makeQuarantine([only], _query, {onChange, onCounts}) {
         (one) => inQuarantine(one) && (only === undefined || one.name === only));
       const answers = await Promise.all(
         meant.map(({name}) => ask(["accounts", name, "quarantine"])));
-      const groups = answers.flatMap((one) => one.Groups);
+      const groups = answers.flatMap(
+        ({Groups: own, AsOf: asOf}) => own.map((one) => ({...one, AsOf: asOf})));
       renew(silence, [read.silence, groups.length], () => [
         read.silence === null ? null : element("p", {lang: "en"}, read.silence),
         read.silence === null && !groups.length
           ? element("p", {}, word("quarantine empty")) : null,
       ]);
-      const sums = meant.map((one) => ({name: one.name, count: inQuarantine(one)}));
+      const sums = meant.map(
+        (one, at) => ({name: one.name, count: inQuarantine(one), asOf: answers[at].AsOf}));
       renewList(all, ofAll, sums, ({name}) => name, ({name}) => new All(name, onChange));
       renewList(list, ofGroups, groups, keyOf, (group) => new Group(group, onChange));
     },
