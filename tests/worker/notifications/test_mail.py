@@ -196,12 +196,19 @@ def test_servers_that_refuse_or_say_nonsense(start, tmp_path, authority, how, wo
     assert words in str(refused(mail(start(**how), tmp_path)))
 
 
-def test_some_recipients_are_refused(start, tmp_path):
+def test_some_recipients_are_refused(start, tmp_path, caplog):
+    """The others have it; nobody else would say that one is told nothing."""
     server = start()
-    recipients = iter([b"550 nobody\r\n", b"250 ok\r\n"])
-    server.answers = RcptAnswers(recipients)
-    mail(server, tmp_path).post("msg_1", json.dumps(ALARM).encode())
-    assert len(server.messages) == 1
+    (nobody, good) = (b"550 nobody secret-1\r\n", b"250 ok\r\n")
+    server.answers = RcptAnswers(iter([nobody, good, nobody, good, good, good]))
+    sent = mail(server, tmp_path)
+    for number in range(3):
+        sent.post(f"msg_{number}", json.dumps(ALARM).encode())
+    assert len(server.messages) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "the server refuses the recipient Mail.To[0] (550), who is told nothing",
+        "the server takes Mail.To[0] again",
+    ]
 
 
 class RcptAnswers(dict):

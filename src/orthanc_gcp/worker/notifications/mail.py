@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import smtplib
 import ssl
 import threading
@@ -18,6 +19,8 @@ from orthanc_gcp.configuration import MailOptions, Settings
 from orthanc_gcp.errors import MailError
 
 __all__ = ["Mail", "message_of"]
+
+_log = logging.getLogger(__name__)
 
 WITHIN = 30.0
 """Seconds that all of one message may take; fewer than a step of a worker may."""
@@ -43,6 +46,7 @@ class Mail:
         self._authorities = settings.ca_certificates
         self._folder = settings.credential_file
         self._running: _Sending | None = None
+        self._refused: dict[str, int] = {}
 
     def post(self, identifier: str, document: bytes) -> None:
         """Send a document as words.
@@ -104,12 +108,24 @@ class Mail:
                 connection.starttls(context=self._context())
             if options.user is not None and password is not None:
                 connection.login(options.user, password)
-            connection.send_message(message, options.sender, list(options.to))
+            self._note_refused(connection.send_message(message, options.sender, list(options.to)))
         finally:
             # Whatever becomes of this says nothing of the message.
             with suppress(OSError, smtplib.SMTPException):
                 connection.quit()
             connection.close()
+
+    def _note_refused(self, answers: Mapping[str, tuple[int, bytes]]) -> None:
+        """Say who does not get it, once: it was taken for the others, and is not sent again."""
+        refused = {name: code for name, (code, _) in answers.items()}
+        for name, code in refused.items():
+            if self._refused.get(name) != code:
+                number = self._options.to.index(name)
+                words = "the server refuses the recipient Mail.To[%d] (%d), who is told nothing"
+                _log.error(words, number, code)
+        for name in self._refused.keys() - refused:
+            _log.warning("the server takes Mail.To[%d] again", self._options.to.index(name))
+        self._refused = refused
 
     def _connection(self) -> smtplib.SMTP:
         server, port = self._options.server, self._options.port
