@@ -68,6 +68,7 @@ def test_a_quarantine_is_told_once_and_its_end_once(ledger):
         "UnprotectedPatients": 0,
         "WaitingInstances": 7,
         "OldestUnsentSeconds": None,
+        "OldestAcknowledgedSeconds": None,
         "Problems": [],
     }
 
@@ -102,6 +103,16 @@ def test_a_backlog_does_not_flicker(ledger):
     for age in (None, 899, 901, 899, 905, 460, 440, 600, None):
         alerts.report_changes(overview(age=age))
     assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+
+
+def test_what_was_sent_and_is_never_found_is_a_backlog(ledger):
+    """As an account may store and not search: nothing is unsent, and nothing is ever confirmed."""
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    for age in (None, 3600, 3601, 1801, 1799, 3000, None):
+        alerts.report_changes([AccountOverview("a", oldest_acknowledged_seconds=age)])
+    assert hook.words == [("a", "Backlog", True), ("a", "Backlog", False)]
+    assert hook.told[0]["OldestAcknowledgedSeconds"] == 3601
 
 
 def test_a_loss_is_told_until_somebody_has_acknowledged_it(ledger):

@@ -30,6 +30,7 @@ ALARM = {
     "UnprotectedPatients": 0,
     "WaitingInstances": 7,
     "OldestUnsentSeconds": 5.0,
+    "OldestAcknowledgedSeconds": 4000.0,
     "Problems": [PROBLEM],
 }
 DAY = {
@@ -94,6 +95,7 @@ def test_an_alarm_and_its_end(start, tmp_path):
     assert first["Date"]
     text = first.get_content().replace("\r\n", "\n")
     assert "In quarantine: 1,234 instances" in text
+    assert "Oldest that was sent and not seen in the store: 4,000 seconds\n" in text
     assert "Problem: 7 instances wait: no Orthanc\nRemedy: start it" in text
     assert second["Subject"] == "[orthanc-gcp] my-google: Quarantine over"
 

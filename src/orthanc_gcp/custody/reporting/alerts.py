@@ -35,6 +35,9 @@ LEASE = 60.0
 SAID_EVERY, LAPSES_AFTER = 60.0, 150.0
 """Seconds after which a worker says again that it looks, and for which what it sees counts without
 that: one that is started again has this long to see what it saw before."""
+UNSEEN = 3600.0
+"""Seconds for which what a store has acknowledged may at least not be found there, as by the alert
+``OrthancGcpNotSeen`` for Prometheus."""
 CALM = 0.5
 """A backlog is over below this part of the age that raised it, so that it does not flicker."""
 
@@ -43,7 +46,7 @@ class Alert(StrEnum):
     """What needs a person."""
 
     QUARANTINE = "Quarantine"  # the account has instances in quarantine
-    BACKLOG = "Backlog"  # its oldest instance has waited too long to be sent
+    BACKLOG = "Backlog"  # its oldest instance has waited too long to be sent, or to be confirmed
     PROBLEM = "Problem"  # instances stay where they are until a person does something
     LOSS = "Loss"  # Orthanc has recycled what was not sent, and nobody has acknowledged it
     PROTECTION = "Protection"  # Orthanc may recycle what is not sent: no more is protected
@@ -79,6 +82,7 @@ class Report:
             "UnprotectedPatients": self.account.unprotected_patients,
             "WaitingInstances": self.account.counts.waiting.instances,
             "OldestUnsentSeconds": figures["OldestUnsentSeconds"],
+            "OldestAcknowledgedSeconds": figures["OldestAcknowledgedSeconds"],
             "Problems": figures["Problems"],
         }
         return json.dumps(document).encode()
@@ -225,7 +229,8 @@ class Alerts:
     Parameters
     ----------
     backlog_age
-        Seconds that the oldest instance may wait to be sent.
+        Seconds that the oldest instance may wait to be sent, and, if it is more than an hour, to be
+        found in the store.
     post
         Sends a JSON document under an id; raises GcpError when it was not taken. The id stays the
         same until it was taken, whoever sends it, so that a receiver can drop doubles.
@@ -354,11 +359,13 @@ class Alerts:
         )
 
     def _state(self, account: AccountOverview, reported: _Reported) -> dict[Alert, bool]:
-        age = account.oldest_unsent_seconds or 0.0
-        limit = self._backlog_age * (CALM if Alert.BACKLOG in reported.raised else 1)
+        calm = CALM if Alert.BACKLOG in reported.raised else 1
+        unsent, unseen = account.oldest_unsent_seconds, account.oldest_acknowledged_seconds
+        waits = (unsent or 0.0) > self._backlog_age * calm
+        waits |= (unseen or 0.0) > max(self._backlog_age, UNSEEN) * calm
         return {
             Alert.QUARANTINE: account.quarantined_instances > 0,
-            Alert.BACKLOG: age > limit,
+            Alert.BACKLOG: waits,
             Alert.PROBLEM: bool(account.problems),
             Alert.LOSS: account.lost_instances > 0 or account.lost_changes > 0,
             Alert.PROTECTION: account.unprotected_patients > 0,

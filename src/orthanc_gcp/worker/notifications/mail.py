@@ -242,6 +242,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"Waiting: {_instances(document['WaitingInstances'])}"
     if document["OldestUnsentSeconds"] is not None:
         yield f"Oldest unsent: {document['OldestUnsentSeconds']:,.0f} seconds"
+    if document["OldestAcknowledgedSeconds"] is not None:
+        age = document["OldestAcknowledgedSeconds"]
+        yield f"Oldest that was sent and not seen in the store: {age:,.0f} seconds"
     for one in document["Problems"]:
         yield ""
         yield f"Problem: {one['Message']}"
