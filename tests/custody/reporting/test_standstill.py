@@ -281,6 +281,22 @@ def test_a_receipt_and_the_overview_say_it_too(place, ledger, clock):
     assert account.as_json()["OldestUnsentDetail"] == account.oldest_unsent_detail
 
 
+def test_the_overview_says_why_nothing_is_seen_in_the_store(place, ledger, clock):
+    """As an account may store and not search; nothing that waits to be sent says it."""
+    arrive(ledger)
+    rows = settle(ledger, State.ACKNOWLEDGED, sha256="d")
+    words = "it cannot be read back: searching: answered 403"
+    ledger.confirmations.postpone(rows, clock.now + 5000, reason="forbidden", detail=words)
+    overview = Overview(ledger, place.standstill)
+    clock.now += 599
+    assert overview.accounts()[0].problem is None
+    clock.now += 31
+    said = f"what was sent is not seen in the store, the oldest: {words}"
+    assert overview.accounts()[0].problem == said
+    assert overview.accounts(["a"], {"a": "the store is away"})[0].problem == "the store is away"
+    assert place.standstill.of_oldest_acknowledged("nobody") is None
+
+
 def test_more_rows_than_a_statement_takes(place, ledger):
     arrive(ledger, 700)
     with ledger.reading() as connection:

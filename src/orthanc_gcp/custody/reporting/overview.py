@@ -27,6 +27,8 @@ from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["AccountOverview", "Overview", "delays"]
 
+UNSEEN = 600.0
+"""Seconds after which it is said why what a store has acknowledged is not seen there."""
 EXPLAIN_EVERY = 20.0
 """Seconds between two questions why something is not done."""
 SHARE, FRESH = 25, 30.0
@@ -282,7 +284,7 @@ class Overview:
         is_sent = bool(one.counts.acknowledged.instances)
         if not 0 <= now - at < EXPLAIN_EVERY:
             why = self._standstill.of_oldest(one.account) if is_old else None
-            held_back = self._standstill.of_read_back(one.account) if is_sent else None
+            held_back = self._unseen(self._standstill, one) if is_sent else None
             if is_old or is_sent:
                 self._explanations[one.account] = now, why, held_back
         return replace(
@@ -290,6 +292,15 @@ class Overview:
             oldest_unsent_detail=why if is_old else None,
             problem=held_back if is_sent else None,
         )
+
+    @staticmethod
+    def _unseen(standstill: Standstill, one: AccountOverview) -> str | None:
+        """What holds back the reading back, or why it fails, where that has lasted."""
+        held_back = standstill.of_read_back(one.account)
+        if held_back or (one.oldest_acknowledged_seconds or 0.0) < UNSEEN:
+            return held_back
+        why = standstill.of_oldest_acknowledged(one.account)
+        return why and f"what was sent is not seen in the store, the oldest: {why}"
 
     def _account(
         self, account: str, counts: TransferCounts, oldest: float | None, now: float

@@ -142,6 +142,27 @@ class Standstill:
             row = connection.scalar(query)
         return None if row is None else self.of([row]).get(row)
 
+    def of_oldest_acknowledged(self, account: str) -> str | None:
+        """Why what the store acknowledged first is not seen there; None where nothing waits so.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        # Written so that the database sees that an index covers it.
+        acknowledged = sql.literal(State.ACKNOWLEDGED.value, literal_execute=True)
+        destination = self._ledger.destinations.find(account)
+        query = (
+            sql.select(_OF.id)
+            .where(_OF.destination_id == destination, _OF.state == acknowledged)
+            .order_by(_OF.acknowledged_at)
+            .limit(1)
+        )
+        with self._ledger.reading() as connection:
+            row = connection.scalar(query)
+        return None if row is None else self.of([row]).get(row)
+
     def of_read_back(self, account: str) -> str | None:
         """What holds back the reading back of an account; None where nothing does.
 
