@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,14 +117,23 @@ class Orthanc:
         return 200, {"ID": name, "Status": status}
 
     def upload_each(self, path: str, bodies: Any) -> Any:
-        return (self.upload(path, body) for body in bodies)
+        answer = self._look_up if path == "/tools/lookup" else partial(self.upload, path)
+        return map(answer, bodies)
+
+    def _look_up(self, uid: bytes) -> tuple[int, Any]:
+        self._answers()
+        names = [name for name, file in self.files.items() if uid.decode() in uids_of(file)]
+        levels = ("Study", "Series", "Instance")
+        return 200, [{"ID": name, "Type": level} for name in names for level in levels]
 
     def _answers(self) -> None:
         if self.away:
             raise OrthancUnavailableError("it does not answer")
 
-    def call(self, _method: str, _path: str, question: Any) -> Any:
+    def call(self, _method: str, path: str, question: Any) -> Any:
         self._answers()
+        if path == "/tools/bulk-content":
+            return [self._described(name) for name in question["Resources"]]
         self.queries += 1
         ((keyword, uids),) = question["Query"].items()
         level = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID").index(keyword)
@@ -133,6 +143,11 @@ class Orthanc:
             for name, uid in found
             if uid in uids.split("\\")
         ][: self.limit]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        tags = dict(zip(keywords, uids_of(self.files[name]), strict=True))
+        return {"ID": name, "MainDicomTags": tags}
 
     def find_study(self, uid: str) -> list[str]:
         self._answers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
+from orthanc_gcp.orthanc.lookup import described, entries_of, looked_up
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["can_be_asked_for", "find_by_uid"]
@@ -26,7 +27,8 @@ def find_by_uid(
     """What has one of some UIDs that can be asked for, as ``Expand`` describes it.
 
     Orthanc answers so many at most (``LimitFindResults``, ``LimitFindInstances``), and does not say
-    that there are more: it is asked for the others until it has none of them.
+    that there are more. An answer is whole that is shorter than another one; what is not known to
+    be whole is asked for in halves, and in the end by what has no limit.
 
     Parameters
     ----------
@@ -41,15 +43,31 @@ def find_by_uid(
         Orthanc is away, or refuses.
     """
     found: list[dict[str, Any]] = []
-    left = list(dict.fromkeys(uids))
+    distinct = list(dict.fromkeys(uids))
+    left = [distinct[start : start + _TOGETHER] for start in range(0, len(distinct), _TOGETHER)]
+    longest = 1  # no limit is lower
     while left:
-        some, left = left[:_TOGETHER], left[_TOGETHER:]
+        some = left.pop()
         entries = _matches(rest, level, keyword, some)
-        found += entries
-        seen = {one.get("MainDicomTags", {}).get(keyword) for one in entries}
-        if not seen.isdisjoint(some):
-            left += [uid for uid in some if uid not in seen]
+        longest = max(longest, len(entries))
+        if len(entries) < longest:
+            found += entries
+        elif len(some) > 1:
+            half = len(some) // 2
+            left += [some[half:], some[:half]]
+        else:
+            found += _all_of(rest, level, keyword, some[0], entries)
     return found
+
+
+def _all_of(
+    rest: OrthancRest, level: str, keyword: str, uid: str, known: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What has a UID, of which some is known."""
+    there = {one["ID"] for one in known}
+    others = [one for one in looked_up(rest, level, [uid]) if one not in there]
+    alike = described(rest, others)  # in another case of letters, it may be
+    return [*known, *(one for one in alike if one.get("MainDicomTags", {}).get(keyword) == uid)]
 
 
 def _matches(
@@ -61,6 +79,5 @@ def _matches(
         "CaseSensitive": True,
         "Expand": True,
     }
-    found: Any = rest.call("POST", "/tools/find", question)
-    entries = found if isinstance(found, list) else []
-    return [one for one in entries if isinstance(one, dict) and isinstance(one.get("ID"), str)]
+    entries = entries_of(rest, "/tools/find", question)
+    return [one for one in entries if isinstance(one.get("ID"), str)]

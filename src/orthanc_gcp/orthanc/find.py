@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from orthanc_gcp.orthanc.lookup import LEVELS, below, described, looked_up
+from orthanc_gcp.orthanc.lookup import LEVELS, below, described, entries_of, looked_up
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["FoundResource", "find", "find_all"]
@@ -93,9 +93,7 @@ def find(
         "Full": True,
         "RequestedTags": [_written(tag) for tag in wanted],
     }
-    found = rest.call("POST", "/tools/find", body)
-    entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return _found(rest, entries, wanted)
+    return _found(rest, entries_of(rest, "/tools/find", body), wanted)
 
 
 def find_all(

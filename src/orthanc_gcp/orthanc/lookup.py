@@ -6,13 +6,13 @@ nothing says that there are more. This is not limited: Orthanc finds so what a C
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["LEVELS", "below", "described", "looked_up"]
+__all__ = ["LEVELS", "below", "described", "entries_of", "looked_up"]
 
 LEVELS = ("Patient", "Study", "Series", "Instance")
 _CHILDREN = {"Patient": "Studies", "Study": "Series", "Series": "Instances"}
@@ -69,5 +69,19 @@ def described(rest: OrthancRest, resources: Sequence[str]) -> Iterator[dict[str,
     for start in range(0, len(resources), _TOGETHER):
         some = list(resources[start : start + _TOGETHER])
         question = {"Resources": some, "Metadata": False}
-        found = rest.call("POST", "/tools/bulk-content", question)
-        yield from (one for one in found or () if isinstance(one, dict))
+        yield from entries_of(rest, "/tools/bulk-content", question)
+
+
+def entries_of(rest: OrthancRest, path: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What Orthanc answers to a question for several resources.
+
+    Raises
+    ------
+    OrthancUnavailableError, OrthancRefusedError
+        As :func:`looked_up`; also where it has no such path, as behind a proxy that hides it.
+    """
+    found = rest.call("POST", path, dict(question))
+    if not isinstance(found, list):
+        words = f"the answer to POST {path} is not what Orthanc was asked for"
+        raise OrthancRefusedError(words, status=502)  # as a proxy would say
+    return [one for one in found if isinstance(one, dict)]

@@ -19,7 +19,7 @@ from orthanc_gcp.errors import (
     OrthancRefusedError,
     OrthancUnavailableError,
 )
-from orthanc_gcp.orthanc.by_uid import can_be_asked_for
+from orthanc_gcp.orthanc.by_uid import can_be_asked_for, find_by_uid
 from orthanc_gcp.orthanc.checksums import Checksums
 from orthanc_gcp.orthanc.page_size import PageSize
 from orthanc_gcp.orthanc.recycling import Recycling
@@ -269,13 +269,7 @@ class OrthancSource:
         if not can_be_asked_for(uid):  # which a query would take for more than this one
             pages = self.study_uids()
             return sorted({name for page in pages for name, other, _ in page if other == uid})
-        question = {
-            "Level": "Study",
-            "Query": {"StudyInstanceUID": uid},
-            "CaseSensitive": True,
-            "Expand": True,
-        }
-        found = self._call("POST", "/tools/find", question)
+        found = find_by_uid(self._orthanc, "Study", "StudyInstanceUID", [uid])
         return [one["ID"] for one in found if _study_uid(one) == uid]
 
     def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
