@@ -82,6 +82,18 @@ def test_what_was_missed_and_is_there_as_it_was(life, monkeypatch):
     assert states(life) == [("confirmed", None)]
 
 
+@pytest.mark.parametrize("seconds", [20, 45])
+def test_what_a_search_misses_and_finds_long_after(life, monkeypatch, seconds):
+    """The store has acknowledged it, and lost it; what is found then is somebody else's."""
+    life.fault(lose="all")
+    life.receive(life.orthancs[0].index, OLD)
+    life.run(seconds)
+    life.be_well()
+    store(life, OTHER)
+    find_out(life, monkeypatch)
+    assert states(life) == [("quarantined", "conflict")]
+
+
 def test_what_was_missed_of_an_instance_that_several_orthancs_have(life, monkeypatch):
     """What the others have sent is not there, either."""
     life.receive(life.orthancs[0].index, OLD)

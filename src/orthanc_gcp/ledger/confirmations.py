@@ -297,6 +297,7 @@ class Confirmations:
         reason: str | None = None,
         detail: str | None = None,
         counts: bool = False,
+        other_is_there: bool = False,
     ) -> None:
         """These acknowledged instances are to be searched for again at a time.
 
@@ -306,12 +307,16 @@ class Confirmations:
             Why they could not be read back; None where they were not found yet.
         counts
             Whether it is another attempt of theirs.
+        other_is_there
+            The store may have other bytes of them once they are found.
         """
         if not rows:
             return
         values: dict[str, object] = {"next_attempt_at": due, "reason": reason, "detail": detail}
         if counts:
             values["attempts"] = transfers.c.attempts + 1
+        if other_is_there:
+            values["stored_sha256"] = UNSURE
         with writing(self._engine) as connection:
             for some in portions(rows, MOST_PARAMETERS):
                 connection.execute(

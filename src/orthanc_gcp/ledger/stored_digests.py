@@ -32,8 +32,6 @@ _COLUMNS = (
     transfers.c.sha256,
     transfers.c.stored_sha256,
     transfers.c.replace,
-    transfers.c.reason,
-    transfers.c.attempts,
 )
 
 
@@ -51,10 +49,9 @@ class StoredDigests:
     def known(self, account: str, digests: Mapping[Transfer, str]) -> set[int]:
         """Those of some rows of an account that its store is known to have with these bytes.
 
-        That is so where each row with the same three UIDs that was confirmed, or that the store
-        had acknowledged just before a search missed it, had the same digest; and where nothing was,
-        or is to be, replaced since. What an audit has missed was there once, and whoever has taken
-        it away may have put another in its place.
+        That is so where each row with the same three UIDs that was confirmed had the same digest;
+        and where nothing was, or is to be, replaced since. What a search or an audit has missed may
+        have been there once, and somebody else may have put another in its place.
 
         Parameters
         ----------
@@ -85,7 +82,7 @@ def _stored(rows: Iterable[Any]) -> str | None:
     seen: set[str | None] = set()
     claimed: set[str | None] = set()
     for row in rows:
-        if row.state == State.CONFIRMED or _was_just_acknowledged(row):
+        if row.state == State.CONFIRMED:
             seen.add(row.sha256)
         elif row.replace:
             return None
@@ -94,11 +91,3 @@ def _stored(rows: Iterable[Any]) -> str | None:
         if row.stored_sha256:
             seen.add(row.stored_sha256)
     return seen.pop() if len(seen) == 1 and claimed <= seen else None
-
-
-def _was_just_acknowledged(row: Any) -> bool:
-    """Whether it is sent again for a search that followed its sending, and did not find it."""
-    # What an audit has missed begins anew.
-    return bool(
-        row.state == State.SENDING and row.reason == TransferReason.MISSING and row.attempts
-    )

@@ -44,6 +44,8 @@ CONFIRMED_AT_ONCE = 200
 """So many instances that were seen are confirmed in one transaction."""
 SEARCH_LAG = 30.0
 """Seconds that a search may lag behind; what is still missing then is sent again."""
+DOUBTED_AFTER = 10.0
+"""Seconds after which what a search finds at last may be what somebody else has stored since."""
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 10.0
 UNREADABLE = (404, 500)
 """Statuses of an instance that a search finds and the store cannot give back."""
@@ -298,7 +300,13 @@ class ReadBack:
         if again:
             elapsed = now - min(times.get(row.id, now) for row in again)
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
-            self._ledger.confirmations.postpone([row.id for row in again], now + wait)
+            for doubted in (False, True):
+                some = [
+                    row.id
+                    for row in again
+                    if (now - times.get(row.id, now) > DOUBTED_AFTER) is doubted
+                ]
+                self._ledger.confirmations.postpone(some, now + wait, other_is_there=doubted)
 
     @staticmethod
     def _is_always_different(destination: Destination, row: Transfer, asked: float) -> bool:
@@ -308,7 +316,8 @@ class ReadBack:
 
     def _sent_again(self, row: Transfer, reason: str, words: str, too_often: bool) -> Outcome:
         if too_often:
-            return _quarantined(row, reason, f"{words}, after {row.attempts} attempts")
+            ended = _quarantined(row, reason, f"{words}, after {row.attempts} attempts")
+            return replace(ended, other_is_there=True)
         due = self._ledger.now() + INSTANCE_BACKOFF.delay(row.attempts + 1, self._jitter)
         return Outcome(
             row.id,
@@ -320,6 +329,7 @@ class ReadBack:
             max_batch_instances=row.max_batch_instances,
             replace=row.replace,
             attempts=row.attempts + 1,
+            other_is_there=True,
         )
 
 
