@@ -268,9 +268,9 @@ def test_a_few_instances_are_searched_one_by_one_only_in_a_long_series(
     asked = []
     search = store._search
 
-    def noted(path, page):
+    def noted(path, limit, named):
         asked.append(path)
-        return search(path, page)
+        return search(path, limit, named)
 
     monkeypatch.setattr(store, "_search", noted)
     files = make_study(instances=7)
