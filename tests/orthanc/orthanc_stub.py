@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ Answers = dict[str, Any]
 of the request's JSON."""
 
 
+_VERSION = re.compile(r"\?[0-9a-f-]{36}$")
+"""Which file of an instance is read: that of the only one, here."""
+
+
 class Handler(BaseHTTPRequestHandler):
     server: Stub
 
@@ -22,7 +27,8 @@ class Handler(BaseHTTPRequestHandler):
         body = _parsed(self.rfile.read(length))
         key = f"{self.command} {self.path}"
         self.server.requests.append((key, body, dict(self.headers)))
-        answer = self.server.answers.get(key, 404)
+        answers = self.server.answers
+        answer = answers.get(key, answers.get(_VERSION.sub("", key), 404))
         if callable(answer):
             answer = answer(body)
         status = answer if isinstance(answer, int) else 200

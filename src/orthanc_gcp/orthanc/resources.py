@@ -510,7 +510,9 @@ class OrthancSource:
         stored = self._stored(file, size)
         if stored is not None:
             return stored
-        return self._orthanc.read(f"/instances/{resource}/file")
+        # Orthanc reads no option there: of another version, a cache has to know another address.
+        version = f"?{file}" if _FILE_NAME.fullmatch(file) else ""
+        return self._orthanc.read(f"/instances/{resource}/file{version}")
 
     def reads_others(self, but: Collection[str]) -> bool | None:
         """Whether Orthanc gives the files of some other instances, chosen by chance.

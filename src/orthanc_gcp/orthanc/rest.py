@@ -81,7 +81,8 @@ class OrthancRest:
         there = _address(url)
         self.url = there.bare.rstrip("/")
         self._there = urllib3.util.parse_url(self.url)
-        self._headers = {"Accept-Encoding": "identity"}
+        # What a cache has kept is not what Orthanc has now (RFC 9111 §5.2.1.4).
+        self._headers = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if there.user is not None:
             self._headers["Authorization"] = basic_authorization(there.user, there.password)
         if authorization:
