@@ -162,6 +162,24 @@ def test_whoever_reads_what_it_prints_leaves_early(words, tmp_path):
     assert (done.returncode, done.stderr) == (2, "")
 
 
+def test_whoever_watches_leaves_though_nothing_changes(tmp_path):
+    """Nothing would be printed again, and the command would stay for ever."""
+    file = tmp_path / "orthanc.json"
+    file.write_text(json.dumps({"StorageDirectory": str(tmp_path)}))
+    prepare(connect(url_of("", tmp_path)))
+    called = [sys.executable, "-m", "orthanc_gcp", "status", str(file), "--watch", "--json"]
+    process = subprocess.Popen(called, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 2
+        assert process.stderr.read() == b""
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
 def test_another_connection_that_ends_is_none_of_its_reader(monkeypatch):
     def fail(*_arguments, **_options):
         raise BrokenPipeError

@@ -21,7 +21,14 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["cleaned", "console", "print_any_text", "reader_has_left", "say"]
+__all__ = [
+    "cleaned",
+    "console",
+    "end_without_reader",
+    "print_any_text",
+    "reader_has_left",
+    "say",
+]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LAYOUT = "\n\t"
@@ -68,6 +75,18 @@ def reader_has_left() -> bool:
         with suppress(AttributeError, OSError, ValueError):  # it is none of the system's files
             asked.register(stream.fileno(), 0)
     return any(events & select.POLLERR for _, events in asked.poll(0))
+
+
+def end_without_reader() -> None:
+    """End a command that prints something now and then, where nobody reads it any more.
+
+    Raises
+    ------
+    BrokenPipeError
+        That is so; otherwise it shows only when the next is printed, which may never be.
+    """
+    if hasattr(select, "poll") and reader_has_left():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class _Shown(dict[int, str]):

@@ -17,7 +17,7 @@ from orthanc_gcp.commands.arguments import config_argument, json_option, needs, 
 from orthanc_gcp.commands.formatting import count, moment
 from orthanc_gcp.commands.ledger_access import open_ledger
 from orthanc_gcp.commands.live.figures import Figures, LedgerFigures
-from orthanc_gcp.commands.printing import cleaned, say
+from orthanc_gcp.commands.printing import cleaned, end_without_reader, say
 from orthanc_gcp.commands.printing import console as new_console
 from orthanc_gcp.worker.samples import lost_instances
 
@@ -73,6 +73,7 @@ def _repeated(read: Callable[[], Figures]) -> Iterator[Figures]:
     while True:
         yield read()
         time.sleep(EVERY)
+        end_without_reader()
 
 
 def _documents(overviews: Iterator[Figures]) -> None:
