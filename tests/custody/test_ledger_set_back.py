@@ -61,3 +61,52 @@ def test_what_it_has_forgotten_is_read_again(life: Life, more: bool) -> None:
     life.run(2 * SEEN_EVERY)
     states = life.states()
     assert [states.get(one) for one in forgotten] == [("confirmed", None)] * len(forgotten)
+
+
+def test_what_another_worker_has_read_meanwhile_sets_nothing_back(life, caplog):
+    """This one stood still in the midst of a step, and was taken over from."""
+    index, first = life.orthancs[0].index, life.workers[0]
+    life.receive(index, FILES[0])
+    life.run(200)
+    life.start_worker(life.orthancs[0])
+    second, together = life.workers[1], life.town.together
+    life.run()
+    select = first.follower._selector.select
+
+    def standing_still(source, *more):
+        first.follower._selector.select = select
+        found = select(source, *more)
+        together.followers[source] = second.name
+        life.receive(index, FILES[2])
+        life.follow()
+        assert len(life.states()) == 3
+        return found
+
+    life.receive(index, FILES[1])
+    first.follower._selector.select = standing_still
+    life.run(2 * SEEN_EVERY)
+    assert set(life.states().values()) == {("confirmed", None)}
+    assert len(life.states()) == 3
+    second.end()
+    life.run(2 * SEEN_EVERY)
+    assert together.followers[first.follower.source] == first.name
+    assert "an earlier state" not in caplog.text
+
+
+def test_it_is_set_back_while_nobody_follows(life, caplog):
+    """All sessions of PostgreSQL end when another server takes over: so do the locks."""
+    index, worker = life.orthancs[0].index, life.workers[0]
+    life.receive(index, FILES[0])
+    life.run(200)
+    before = backup(life)
+    life.receive(index, FILES[1])
+    life.run()
+    source = worker.follower.source
+    life.town.together.followers[source] = "nobody"
+    worker.follow()
+    restore(life, before)
+    life.town.together.followers.clear()
+    life.run(2 * SEEN_EVERY)
+    assert set(life.states().values()) == {("confirmed", None)}
+    assert len(life.states()) == 2
+    assert "the ledger is an earlier state of what it was" in caplog.text

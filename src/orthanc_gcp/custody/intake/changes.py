@@ -123,7 +123,7 @@ class Follower:
         self._dates, self._read_until = _Dates(), _ReadUntil(clock)
         self._cursor: Cursor | None = None
         self._is_noted = False  # that the index was recognized
-        self._is_set_back = False  # the ledger, and nothing was read since
+        self._let_go_at: Cursor | None = None
         self._read_before = _ReadBefore()
         self._seen_at = self._swept_at = float("-inf")
 
@@ -159,8 +159,8 @@ class Follower:
         """
         try:
             done = self._step()
-        except SetBackError:  # what it had after that is read again
-            self._cursor, self._is_set_back = None, True
+        except SetBackError:  # it is gone on from where the ledger is
+            self._let_go()
             done = True
         except OrthancError as error:
             is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
@@ -172,7 +172,7 @@ class Follower:
     def _step(self) -> bool:
         follows = self._recognition.follows
         if not follows:
-            self._cursor = None
+            self._let_go()
         if self._recognition.is_due(follows=follows):
             return self._recognize()
         return follows and self._follow()
@@ -214,8 +214,10 @@ class Follower:
             self._comparison.open_gap()
         if found.match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(found.cursor):
             self._start_over(found.cursor, is_emptied=found.match is Match.EMPTIED)
+        elif found.follows:
+            self._go_on_with(found.cursor)
         else:
-            self._cursor = found.cursor if found.follows else None
+            self._let_go()
         self._recognition.settle(found)
         self._is_noted = False
         self._note_recognized(self._cursor or found.cursor)
@@ -242,6 +244,7 @@ class Follower:
                 since = newest_received(self._ledger, self._orthanc, source)
             self._ledger.indexes.undo(source, since, max(self._ledger.now(), since, *newest))
         restored = replace(cursor, seq=seq, marks=there, missing=())
+        self._let_go_at = None
         self._cursor = restored if there else self._marked(restored)
         self._ledger.arrivals.record([], self._cursor)
 
@@ -272,14 +275,23 @@ class Follower:
         if cursor is None:
             raise OrthancError(f"the ledger has lost how far {self.source} was read")
         self._comparison.turn_to(self.source)
-        if self._is_set_back:
+        self._go_on_with(cursor)
+        return cursor
+
+    def _let_go(self) -> None:
+        """Another worker may read on from where this one has; or has already."""
+        self._let_go_at, self._cursor = self._cursor or self._let_go_at, None
+
+    def _go_on_with(self, cursor: Cursor) -> None:
+        """Read on from where the ledger is."""
+        self._let_go()
+        before, self._let_go_at = self._let_go_at, None
+        if before is not None and before.source == cursor.source and cursor.seq < before.seq:
             _log.warning(
                 "the ledger is an earlier state of what it was: %s is read again", cursor.source
             )
             self._comparison.open_gap()  # what was found by none of its changes
-            self._is_set_back = False
         self._cursor = cursor
-        return cursor
 
     # -- What is new ----------------------------------------------------------------------------
 
