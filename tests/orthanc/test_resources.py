@@ -19,7 +19,7 @@ from orthanc_gcp.errors import (
 )
 from orthanc_gcp.orthanc import resources
 from orthanc_gcp.orthanc.resources import OrthancSource
-from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.orthanc.rest import MOST_UNANSWERED, OrthancRest
 from tests.orthanc.orthanc_stub import stub
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.raw_server import RawServer
@@ -296,7 +296,8 @@ def test_attributes_and_stability_that_are_not_answered_are_refused():
         source = OrthancSource(OrthancRest(f"http://127.0.0.1:{server.port}"), Path("/nowhere"))
         with pytest.raises(OrthancRefusedError):
             source.attributes("1")
-        assert source.stable(["1", "2"]) == []
+        assert source.stable([str(number) for number in range(50)]) == []
+    assert len(server.heads) == 2 * (1 + MOST_UNANSWERED)
 
 
 def test_who_refuses_to_describe_anything_is_not_asked_for_each(tmp_path):

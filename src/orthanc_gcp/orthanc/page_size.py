@@ -22,10 +22,15 @@ class PageSize:
     ----------
     most, least
         Between these two it is halved, and doubled again.
+
+    Attributes
+    ----------
+    least
+        The same.
     """
 
     def __init__(self, most: int, least: int = 1) -> None:
-        self._most, self._least, self._size, self._in_time = most, least, most, 0
+        self._most, self.least, self._size, self._in_time = most, least, most, 0
 
     def ask(self, question: Callable[[int], Page], there: int | None = None) -> tuple[Page, int]:
         """The answer to a question for so many things at most, and how many that were.
@@ -47,9 +52,9 @@ class PageSize:
             try:
                 page = question(size)
             except OrthancUnavailableError as error:
-                if not error.timed_out or size <= self._least:
+                if not error.timed_out or size <= self.least:
                     raise
-                self._size, self._in_time = max(self._least, size // 2), 0
+                self._size, self._in_time = max(self.least, size // 2), 0
             else:
                 self._in_time += 1
                 if self._in_time >= GROW_AFTER:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -228,8 +229,14 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
-        for page in self._overlapping("/instances", self._expanded):
+        for page in self._overlapping("/instances", self._expanded, self._files_of):
             yield [(one["ID"], one.get("FileUuid", "")) for one in page]
+
+    def _files_of(self, instances: Sequence[str]) -> list[dict[str, Any]]:
+        """The same as a page has of them; without the file of those that are not described."""
+        found, _ = self.describe_each(instances)
+        files = {one.orthanc_id: one.attachment_uuid for one in found}
+        return [{"ID": name, "FileUuid": files.get(name, "")} for name in instances]
 
     def studies(self) -> Iterator[list[tuple[str, str]]]:
         """All studies with their last update (``20261121T221844``), page by page.
@@ -242,7 +249,7 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
-        for page in self._overlapping("/studies", self._studies):
+        for page in self._overlapping("/studies", self._studies, _unknown):
             yield [(study["ID"], study.get("LastUpdate", "")) for study in page]
 
     def study_uids(self) -> Iterator[list[tuple[str, str, str]]]:
@@ -272,16 +279,27 @@ class OrthancSource:
         found = find_by_uid(self._orthanc, "Study", "StudyInstanceUID", [uid])
         return [one["ID"] for one in found if _study_uid(one) == uid]
 
-    def _overlapping(self, path: str, size: PageSize) -> Iterator[list[dict[str, Any]]]:
+    def _overlapping(
+        self,
+        path: str,
+        size: PageSize,
+        apart: Callable[[Sequence[str]], list[dict[str, Any]]] | None = None,
+    ) -> Iterator[list[dict[str, Any]]]:
         """Pages of descriptions up to the end of a list; each begins within the one before.
 
         A short page is no end: what is deleted while Orthanc describes a page is left out of it
         (``AnswerListOfResources`` of ``OrthancRestResources.cpp``, seen on 1.10.1). A page of
         identifiers comes out of its index in one piece.
+
+        Parameters
+        ----------
+        apart
+            Finds out what is wanted of some of them, of which Orthanc gives no page, though it
+            answers otherwise: one may be in the way of all others.
         """
         begin, tail, is_last = 0, frozenset[str](), False
         while not is_last:
-            page, limit = size.ask(self._page_of(f"{path}?since={begin}&expand"))
+            page, limit = self._page_from(f"{path}?since={begin}", size, apart)
             names = there = [one["ID"] for one in page]
             if len(page) < limit:
                 there = self._page_of(f"{path}?since={begin}")(limit)
@@ -295,6 +313,24 @@ class OrthancSource:
                 yield page + self._content(missed)
             begin += max(min(1, len(page)), len(page) - _OVERLAP)
             tail = frozenset(names[-_OVERLAP:])
+
+    def _page_from(
+        self,
+        path: str,
+        size: PageSize,
+        apart: Callable[[Sequence[str]], list[dict[str, Any]]] | None,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """A page, and how much it may have had."""
+        question = self._page_of(f"{path}&expand")
+        if apart is None:
+            return size.ask(question)
+        try:
+            with self._orthanc.asking_for_some():
+                return size.ask(question)
+        except OrthancRefusedError as error:
+            if error.status in _OF_USER:
+                raise
+        return apart(self._page_of(path)(size.least)), size.least
 
     def describe(self, resources: Sequence[str], since: float = 0.0) -> list[Description]:
         """Instances; those that Orthanc does not have any more are left out.
@@ -448,23 +484,31 @@ class OrthancSource:
     def stable(self, resources: Sequence[str]) -> list[str]:
         """Those of some series and studies that receive nothing any more, or are gone.
 
-        Orthanc calls those stable that have received nothing for ``StableAge`` seconds.
+        Orthanc calls those stable that have received nothing for ``StableAge`` seconds. Where it
+        does not answer about several, others are left out, too.
 
         Raises
         ------
         OrthancUnavailableError
             Orthanc is away.
         """
-        stable = []
-        for resource in resources:
-            # One of them is in the way of no other.
-            with suppress(OrthancRefusedError), self._orthanc.asking_for_some():
-                found = self._orthanc.call("GET", f"/series/{resource}") or self._orthanc.call(
-                    "GET", f"/studies/{resource}"
-                )
-                if found is None or found.get("IsStable"):
-                    stable.append(resource)
-        return stable
+        found: set[str] = set()
+        unanswered = 0
+        # By chance, so that the same few, each of which takes its time, are not always first.
+        for resource in random.sample(resources, len(resources)):
+            try:
+                with self._orthanc.asking_for_some():
+                    found |= {resource} if self._is_stable(resource) else set()
+            except OrthancRefusedError as error:  # one of them is in the way of no other
+                unanswered += error.status == UNANSWERED
+                if unanswered == MOST_UNANSWERED:
+                    break
+        return [resource for resource in resources if resource in found]
+
+    def _is_stable(self, resource: str) -> bool:
+        paths = f"/series/{resource}", f"/studies/{resource}"
+        one = next(filter(None, (self._orthanc.call("GET", path) for path in paths)), None)
+        return one is None or bool(one.get("IsStable"))
 
     def attributes(self, resource: str, long: Sequence[str] = ()) -> Mapping[str, str]:
         """All top-level attributes of an instance by number (``0008,0080``), as strings.
@@ -628,6 +672,10 @@ def _goes_on(page: Sequence[str], tail: Collection[str]) -> bool:
 def _parts(resources: Sequence[str], most: int) -> list[list[str]]:
     """Portions of so many, the first at the end."""
     return [list(resources[start : start + most]) for start in range(0, len(resources), most)][::-1]
+
+
+def _unknown(resources: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"ID": name} for name in resources]
 
 
 def _study_uid(study: Mapping[str, Any]) -> str:

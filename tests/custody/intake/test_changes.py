@@ -465,6 +465,43 @@ def test_an_instance_that_is_never_described_holds_up_nobody(ledger, orthanc, fr
     assert ledger.arrivals.unreadable(SOURCE) == []
 
 
+class Listing(Front):
+    """A proxy that dislikes pages of instances, or the instances that it is asked for by name."""
+
+    fate: int | str = 0
+    named = b""
+
+    @property
+    def dislikes(self):
+        is_page = "/instances?" in self.heads[-1][1] and "expand" in self.heads[-1][1]
+        return (
+            {b"": self.fate} if self.fate and is_page else {self.named: 500} if self.named else {}
+        )
+
+    @dislikes.setter
+    def dislikes(self, _):
+        """It follows from what is asked for."""
+
+
+@pytest.mark.parametrize("fate", [500, "stall", "reset"])
+def test_all_is_compared_though_a_page_of_instances_is_never_listed(ledger, orthanc, fate):
+    """As one of them is in the way: which one that is, is found by asking for each."""
+    with Listing() as front:
+        front.target = orthanc.url
+        time.sleep(1.1 - time.time() % 1)
+        follower = make_behind(ledger, orthanc, front, time.time())
+        read_all(follower)
+        lost = upload(orthanc, make_study(instances=3))
+        orthanc.request("DELETE", "/changes")
+        known = upload(orthanc, make_study(instances=2))
+        front.named, front.fate = lost[1].encode(), fate
+        read_all(follower)
+        assert states(ledger).keys() == {lost[0], lost[2], *known}
+        assert ledger.arrivals.unreadable(SOURCE) == [lost[1]]
+        assert not ledger.arrivals.has_gap(SOURCE)
+        front.shutdown()
+
+
 @pytest.mark.parametrize("fate", [500, "stall", "reset"])
 def test_an_index_is_known_though_an_instance_is_not_described_any_more(
     ledger, orthanc, front, fate
