@@ -282,6 +282,7 @@ class SimulatedWorker:
             self.follower.is_index,
             lambda: 0.5,
             protection.may_be_recycled,
+            self.follower.undone,
         )
         self._threads = TransferThreads(
             sender,

@@ -284,6 +284,7 @@ class _Assembly:
             self._attempts.orthanc_away,
             self._follower.is_index,
             may_be_recycled=self._protection.may_be_recycled,
+            undone=self._follower.undone,
         )
 
     @cached_property

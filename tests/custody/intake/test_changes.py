@@ -422,6 +422,27 @@ def test_of_those_that_take_too_long_one_is_tried_now_and_then(ledger, orthanc, 
         assert len([path for _, path, _ in front.heads if "/tags" in path]) == asked + tried
 
 
+def test_what_a_restored_index_may_not_have_is_remembered_while_it_is_followed(
+    ledger, orthanc, follow
+):
+    follower = follow()
+    read_all(follower)
+    assert list(follower.undone(SOURCE)) == []
+    asked = []
+    sql.event.listen(ledger.engine, "before_cursor_execute", lambda *_: asked.append(1))
+    assert list(follower.undone(SOURCE)) == []
+    assert asked == []
+    ledger.indexes.undo("another", 1.0, 2.0)
+    assert list(follower.undone("another")) == [[1.0, 2.0]]
+    ledger.indexes.undo(SOURCE, 1.0, 2.0)
+    for later in (follow(), follower):  # another worker, and this one after it
+        follower._recognition._follows = lambda _: False
+        follower.clock.time += 60
+        follower.step()
+        read_all(later)
+        assert list(later.undone(SOURCE)) == [[1.0, 2.0]]
+
+
 @pytest.fixture
 def front(orthanc):
     with Front() as front:

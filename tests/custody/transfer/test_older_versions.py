@@ -61,6 +61,10 @@ def orthanc():
     return made
 
 
+def sorting(ledger, orthanc, *, is_known):
+    return OlderVersions(ledger, orthanc, lambda _: is_known, ledger.indexes.undone)
+
+
 def named(rows):
     return [row.orthanc_id for row in rows]
 
@@ -77,20 +81,20 @@ def lost(ledger):
 
 
 def test_nothing_is_asked_of_an_index_that_was_never_restored(ledger, orthanc, batch):
-    found = OlderVersions(ledger, orthanc, lambda _: True).sort(batch)
+    found = sorting(ledger, orthanc, is_known=True).sort(batch)
     assert (named(found.sendable), found.unclear, orthanc.asked) == (["1", "2", "3"], [], [])
 
 
 def test_an_older_version_waits_and_the_newer_one_is_lost(ledger, orthanc, batch):
     ledger.indexes.undo(ORTHANC, AT, AT)
-    found = OlderVersions(ledger, orthanc, lambda _: True).sort(batch)
+    found = sorting(ledger, orthanc, is_known=True).sort(batch)
     assert (named(found.sendable), found.unclear) == (["2", "3"], [])
     assert state_of(ledger, "1") == (State.WAITING, "older", None)
     assert lost(ledger) == [1]
 
 
 def test_it_is_not_judged_before_it_is_known_which_index_that_is(ledger, orthanc, batch):
-    found = OlderVersions(ledger, orthanc, lambda _: False).sort(batch)
+    found = sorting(ledger, orthanc, is_known=False).sort(batch)
     assert (named(found.sendable), named(found.unclear)) == (["2", "3"], ["1"])
     assert state_of(ledger, "1")[0] == State.SENDING
     assert lost(ledger) == []

@@ -11,7 +11,7 @@ wherever that proof fails, all instances of Orthanc are compared with the ledger
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -124,6 +124,7 @@ class Follower:
         self._cursor: Cursor | None = None
         self._is_noted = False  # that the index was recognized
         self._let_go_at: Cursor | None = None
+        self._undone: tuple[str, Collection[Sequence[float]]] | None = None
         self._read_before = _ReadBefore()
         self._seen_at = self._swept_at = float("-inf")
 
@@ -145,6 +146,21 @@ class Follower:
     def is_index(self, source: str) -> bool:
         """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
         return self._recognition.is_index(source)
+
+    def undone(self, source: str) -> Collection[Sequence[float]]:
+        """The times of which an index may have nothing any more, as the ledger has them.
+
+        They are remembered while this worker follows the index: no other one finds out more then.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The ledger is away.
+        """
+        remembered = self._undone
+        if remembered is not None and remembered[0] == source:
+            return remembered[1]
+        return self._ledger.indexes.undone(source)
 
     def step(self) -> bool:
         """Read one page of changes; whether there was something to do.
@@ -242,7 +258,9 @@ class Follower:
                 since = seconds_of(there[0].date)
             else:  # its changes were cleared, too
                 since = newest_received(self._ledger, self._orthanc, source)
+            self._undone = None
             self._ledger.indexes.undo(source, since, max(self._ledger.now(), since, *newest))
+            self._undone = source, self._ledger.indexes.undone(source)
         restored = replace(cursor, seq=seq, marks=there, missing=())
         self._let_go_at = None
         self._cursor = restored if there else self._marked(restored)
@@ -253,7 +271,7 @@ class Follower:
         marked = self._marked(cursor)
         if marked.marks and not self._ledger.indexes.mark(marked, known):
             # Another worker was first, maybe with the same one.
-            self._cursor = None
+            self._cursor = self._undone = None
             self._recognition.forget()
         elif marked.marks:
             self._cursor = marked
@@ -281,6 +299,7 @@ class Follower:
     def _let_go(self) -> None:
         """Another worker may read on from where this one has; or has already."""
         self._let_go_at, self._cursor = self._cursor or self._let_go_at, None
+        self._undone = None
 
     def _go_on_with(self, cursor: Cursor) -> None:
         """Read on from where the ledger is."""
@@ -291,6 +310,7 @@ class Follower:
                 "the ledger is an earlier state of what it was: %s is read again", cursor.source
             )
             self._comparison.open_gap()  # what was found by none of its changes
+        self._undone = cursor.source, self._ledger.indexes.undone(cursor.source)
         self._cursor = cursor
 
     # -- What is new ----------------------------------------------------------------------------

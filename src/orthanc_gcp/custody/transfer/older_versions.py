@@ -6,7 +6,7 @@ version that Orthanc does not have any more, and would count as that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orthanc_gcp.custody.intake.rules import arrival_of
@@ -16,7 +16,9 @@ from orthanc_gcp.ledger.rows import NewTransfer, Transfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
-__all__ = ["OlderVersions", "Sorted"]
+__all__ = ["OlderVersions", "Sorted", "Undone"]
+
+Undone = Callable[[str], Collection[Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,20 @@ class OlderVersions:
     ----------
     is_its_index
         Whether Orthanc has the index, just now, that the ledger calls so.
+    undone
+        The times of which the index may have nothing any more, as the ledger has them: asked for
+        each batch.
     """
 
     def __init__(
-        self, ledger: Ledger, orthanc: OrthancSource, is_its_index: Callable[[str], bool]
+        self,
+        ledger: Ledger,
+        orthanc: OrthancSource,
+        is_its_index: Callable[[str], bool],
+        undone: Undone,
     ) -> None:
         self._ledger, self._orthanc, self._is_its_index = ledger, orthanc, is_its_index
+        self._undone = undone
 
     def sort(self, transfers: Sequence[Transfer]) -> Sorted:
         """What can be sent of a batch.
@@ -63,7 +73,7 @@ class OlderVersions:
             The ledger is away.
         """
         clear = {source: self._is_its_index(source) for source in {row.source for row in transfers}}
-        times = {source: self._ledger.indexes.undone(source) for source in clear}
+        times = {source: self._undone(source) for source in clear}
         older = self._older(
             row
             for row in transfers

@@ -23,7 +23,7 @@ from orthanc_gcp.custody.outcomes import (
     report_losses,
 )
 from orthanc_gcp.custody.transfer.checked import checked
-from orthanc_gcp.custody.transfer.older_versions import OlderVersions
+from orthanc_gcp.custody.transfer.older_versions import OlderVersions, Undone
 from orthanc_gcp.custody.transfer.refusals import StoreRefusals
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.conflict import Comparison, Conflicts
@@ -61,6 +61,8 @@ class Sender:
     ----------
     orthanc_away, is_its_index, may_be_recycled
         See :class:`SourceFaults`.
+    undone
+        See :class:`OlderVersions`.
 
     Attributes
     ----------
@@ -80,10 +82,11 @@ class Sender:
         is_its_index: Callable[[str], bool],
         jitter: Callable[[], float] = random.random,
         may_be_recycled: Callable[[Transfer, float], bool] = lambda _row, _since: False,
+        undone: Undone | None = None,
     ) -> None:
         self._ledger, self._orthanc, self._destinations = ledger, orthanc, destinations
         self._tokens, self._clock, self._stopping = tokens, clock, stopping
-        self._older = OlderVersions(ledger, orthanc, is_its_index)
+        self._older = OlderVersions(ledger, orthanc, is_its_index, undone or ledger.indexes.undone)
         self._conflicts = Conflicts(ledger, orthanc, stopping)
         self.source = SourceFaults(
             ledger, orthanc, clock, orthanc_away, is_its_index, may_be_recycled, jitter
