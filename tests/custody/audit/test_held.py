@@ -120,6 +120,23 @@ def test_an_orthanc_that_is_started_again_is_waited_for():
     assert len(waited) == 2
 
 
+def test_an_orthanc_that_is_back_when_that_is_looked_at_is_waited_for():
+    """It did not answer about a study, and does otherwise."""
+    waited, asked = [], []
+
+    def answers(connection, head):
+        if head.startswith(b"POST"):
+            asked.append(head)
+        if head.startswith(b"POST") and len(asked) < 3:
+            connection.close()
+        else:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+    with RawServer(answers) as server:
+        assert studies_of(server.url, waited=waited).instances(["a"]) == []
+    assert len(waited) == 2
+
+
 def test_one_that_stays_away_is_not():
     waited = []
     with pytest.raises(OrthancUnavailableError):

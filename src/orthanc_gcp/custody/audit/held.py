@@ -18,6 +18,7 @@ from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.errors import GcpError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.uids import storable
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
+from orthanc_gcp.orthanc.rest import UNANSWERED
 
 __all__ = ["OrthancStudies"]
 
@@ -179,5 +180,9 @@ def _understood(question: Callable[[], Answer]) -> Answer:
 
 
 def _pause(error: GcpError) -> float | None:
-    """An Orthanc that is started again is waited for; one that refuses says the same again."""
-    return 0 if isinstance(error, OrthancUnavailableError) else None
+    """An Orthanc that is started again is waited for; one that refuses says the same again.
+
+    One that answers otherwise may just have been started.
+    """
+    was_away = isinstance(error, OrthancRefusedError) and error.status == UNANSWERED
+    return 0 if was_away or isinstance(error, OrthancUnavailableError) else None
