@@ -12,6 +12,8 @@ from pydicom.datadict import tag_for_keyword
 from orthanc_gcp.gateway.for_orthanc import find
 from orthanc_gcp.gateway.for_orthanc import merged as merged_stores
 from orthanc_gcp.gateway.request import IdentifierError
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.gateway.for_orthanc.conftest import instance
 
 
 def asked(level, **values):
@@ -121,3 +123,31 @@ def test_an_ae_title_of_no_account(merged, caplog, monkeypatch):
     monkeypatch.setattr(service.find, "_account_of", lambda _: None)
     assert len(found(service, "STUDY", StudyInstanceUID="")) == 2
     assert "no account has the AE title" in caplog.text
+
+
+def test_numbers_are_of_all_however_little_orthanc_finds_at_once(start, orthanc):
+    """Workstations look by them whether they have received everything."""
+    limits = {"LimitFindResults": 1, "LimitFindInstances": 1}
+    limited = orthanc(limits, plugins=())
+    for study in range(1, 4):
+        for series in range(4):
+            for number in range(2):
+                file = instance(study, series, number, Modality=f"X{series}")
+                limited.json("POST", "/instances", file)
+    running = start({"AnswerForOrthanc": True}, OrthancRest(limited.url))
+    wanted = {
+        "StudyInstanceUID": "1.2.1",
+        "NumberOfStudyRelatedSeries": "",
+        "NumberOfStudyRelatedInstances": "",
+        "ModalitiesInStudy": "",
+    }
+    for uid in "1.2.1", "1.2.2\\1.2.3":
+        for one in found(
+            running.gateway.for_orthanc, "STUDY", **{**wanted, "StudyInstanceUID": uid}
+        ):
+            assert (one.NumberOfStudyRelatedSeries, one.NumberOfStudyRelatedInstances) == (4, 8)
+            assert sorted(one.ModalitiesInStudy) == ["X0", "X1", "X2", "X3"]
+    patient = {"PatientID": "4711", "NumberOfPatientRelatedInstances": ""}
+    (one,) = found(running.gateway.for_orthanc, "PATIENT", **patient)
+    assert one.NumberOfPatientRelatedInstances == 24
+    limited.kill()

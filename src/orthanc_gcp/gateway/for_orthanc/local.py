@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,11 +35,10 @@ class LocalStore:
     ----------
     path
         The resource whose matches are to have more than a store gives: ``/studies``, for example.
+        Others are searched by unique keys, to be counted or sent: all that is there is found, and
+        not only as much as Orthanc answers to a query.
     wanted
         The tags of that.
-    of_retrieval
-        Whether it is asked for unique keys, and all that they name is needed, not only as much as
-        Orthanc answers to a query.
 
     Attributes
     ----------
@@ -47,16 +46,9 @@ class LocalStore:
         The UIDs of each instance that was found -> Orthanc's identifier.
     """
 
-    def __init__(
-        self,
-        rest: OrthancRest,
-        path: str = "",
-        wanted: Collection[str] = (),
-        *,
-        of_retrieval: bool = False,
-    ) -> None:
+    def __init__(self, rest: OrthancRest, path: str = "", wanted: Collection[str] = ()) -> None:
         self._rest, self._path, self._wanted = rest, path, wanted
-        self._of_retrieval = of_retrieval
+        self._longest: dict[str, int] = {}
         self.held: dict[tuple[str, ...], str] = {}
 
     def search(
@@ -75,7 +67,7 @@ class LocalStore:
         more = self._wanted if path == self._path else ()
         wanted = [one for one in dict.fromkeys((*uids, *fields, *more)) if one not in SIZE_FIELDS]
         try:
-            for one in self._found(_LEVELS[path], query, wanted):
+            for one in self._found(path, query, wanted):
                 named = tuple(one.attributes.get(tag, "").strip(_PADDING) for tag in uids)
                 if not all(named):
                     continue
@@ -86,11 +78,18 @@ class LocalStore:
             raise _unavailable(error) from error
 
     def _found(
-        self, level: str, query: Mapping[str, str], wanted: Collection[str]
-    ) -> Iterator[FoundResource]:
-        if self._of_retrieval and query:
-            return find_all(self._rest, level, query, wanted)
-        return find(self._rest, level, query, wanted, most=MOST_MATCHES)
+        self, path: str, query: Mapping[str, str], wanted: Collection[str]
+    ) -> Iterable[FoundResource]:
+        level = _LEVELS[path]
+        if path == self._path or not query:
+            return find(self._rest, level, query, wanted, most=MOST_MATCHES)
+        if self._path:  # to be counted, maybe for hundreds of matches
+            found = list(find(self._rest, level, query, wanted, most=MOST_MATCHES))
+            longest = self._longest.get(path, 1)  # no limit is lower
+            self._longest[path] = max(longest, len(found))
+            if len(found) < longest:  # an answer that is cut is as long as any
+                return found
+        return find_all(self._rest, level, query, wanted)
 
     @contextmanager
     def open(

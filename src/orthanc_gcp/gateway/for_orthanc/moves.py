@@ -183,8 +183,7 @@ class OrthancMoves:
 
     def _run(self, asked: Asked, move: _Move) -> None:
         began, last = time.monotonic(), Counts(_UNABLE, None, 0, 0, 0)
-        local = LocalStore(self._orthanc, of_retrieval=True)
-        store = MergedStore(local, None, self._pool, lambda: NEXT_MATCH_WITHIN)
+        store = MergedStore(LocalStore(self._orthanc), None, self._pool, lambda: NEXT_MATCH_WITHIN)
         try:
             store = self._merged(asked, move)
             for last in self._responses(asked, store, move):
@@ -211,7 +210,7 @@ class OrthancMoves:
         if account is not None:
             cloud = LimitedStore(self._stores[account], self._limits(account, move.pause))
         merged = MergedStore(
-            LocalStore(self._orthanc, of_retrieval=True),
+            LocalStore(self._orthanc),
             cloud,
             self._pool,
             lambda: NEXT_MATCH_WITHIN,
