@@ -495,7 +495,7 @@ class OrthancSource:
         found: set[str] = set()
         unanswered = 0
         # By chance, so that the same few, each of which takes its time, are not always first.
-        for resource in random.sample(resources, len(resources)):
+        for resource in random.sample(resources, len(resources)):  # nosec B311
             try:
                 with self._orthanc.asking_for_some():
                     found |= {resource} if self._is_stable(resource) else set()
