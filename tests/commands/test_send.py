@@ -30,9 +30,9 @@ def test_what_is_deleted_before_it_is_queued_is_told(site, monkeypatch):
     study = Study(site, modality="CT")
     describe = OrthancSource.describe
 
-    def deleted_meanwhile(source, resources):
+    def deleted_meanwhile(source, resources, *since):
         site.orthanc.request("DELETE", f"/instances/{study.resources[0]}")
-        return describe(source, resources)
+        return describe(source, resources, *since)
 
     monkeypatch.setattr(OrthancSource, "describe", deleted_meanwhile)
     at = ("--to", SECOND, "--wait", "--orthanc", site.orthanc.url)
