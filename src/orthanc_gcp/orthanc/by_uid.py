@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from orthanc_gcp.orthanc.lookup import described, entries_of, looked_up
+from orthanc_gcp.orthanc.lookup import Answers, described, entries_of, looked_up
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["can_be_asked_for", "find_by_uid"]
@@ -45,12 +45,11 @@ def find_by_uid(
     found: list[dict[str, Any]] = []
     distinct = list(dict.fromkeys(uids))
     left = [distinct[start : start + _TOGETHER] for start in range(0, len(distinct), _TOGETHER)]
-    longest = 1  # no limit is lower
+    answers = Answers()
     while left:
         some = left.pop()
         entries = _matches(rest, level, keyword, some)
-        longest = max(longest, len(entries))
-        if len(entries) < longest:
+        if answers.is_whole(len(entries)):
             found += entries
         elif len(some) > 1:
             half = len(some) // 2

@@ -12,12 +12,24 @@ from typing import Any
 from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["LEVELS", "below", "described", "entries_of", "looked_up"]
+__all__ = ["LEVELS", "Answers", "below", "described", "entries_of", "looked_up"]
 
 LEVELS = ("Patient", "Study", "Series", "Instance")
 _CHILDREN = {"Patient": "Studies", "Study": "Series", "Series": "Instances"}
 _TOGETHER = 100
 """So many are asked for by one exchange."""
+
+
+class Answers:
+    """Answers to queries at one level, which Orthanc cuts at the same length, if at any."""
+
+    def __init__(self) -> None:
+        self._longest = 1  # no limit is lower
+
+    def is_whole(self, matches: int) -> bool:
+        """Whether one with so many was not cut: it is shorter than another."""
+        self._longest = max(self._longest, matches)
+        return matches < self._longest
 
 
 def looked_up(rest: OrthancRest, level: str, values: Sequence[str]) -> list[str]:

@@ -131,16 +131,7 @@ class Standstill:
         sqlalchemy.exc.SQLAlchemyError
             The ledger is away.
         """
-        destination = self._ledger.destinations.find(account)
-        query = (
-            sql.select(_OF.id)
-            .where(_OF.destination_id == destination, sql.text(IS_OWED))
-            .order_by(_OF.queued_at)
-            .limit(1)
-        )
-        with self._ledger.reading() as connection:
-            row = connection.scalar(query)
-        return None if row is None else self.of([row]).get(row)
+        return self._of_first(account, sql.text(IS_OWED), _OF.queued_at)
 
     def of_oldest_acknowledged(self, account: str) -> str | None:
         """Why what the store acknowledged first is not seen there; None where nothing waits so.
@@ -152,15 +143,16 @@ class Standstill:
         """
         # Written so that the database sees that an index covers it.
         acknowledged = sql.literal(State.ACKNOWLEDGED.value, literal_execute=True)
+        return self._of_first(account, _OF.state == acknowledged, _OF.acknowledged_at)
+
+    def _of_first(
+        self, account: str, chosen: sql.ColumnExpressionArgument[bool], since: sql.Column[Any]
+    ) -> str | None:
+        """Why the one that is so for the longest time is."""
         destination = self._ledger.destinations.find(account)
-        query = (
-            sql.select(_OF.id)
-            .where(_OF.destination_id == destination, _OF.state == acknowledged)
-            .order_by(_OF.acknowledged_at)
-            .limit(1)
-        )
+        query = sql.select(_OF.id).where(_OF.destination_id == destination, chosen)
         with self._ledger.reading() as connection:
-            row = connection.scalar(query)
+            row = connection.scalar(query.order_by(since).limit(1))
         return None if row is None else self.of([row]).get(row)
 
     def of_read_back(self, account: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from pydicom.datadict import dictionary_VR
 from orthanc_gcp.dicomweb.search import SIZE_FIELDS
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, StoreError
 from orthanc_gcp.orthanc.find import FoundResource, find, find_all
+from orthanc_gcp.orthanc.lookup import Answers
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import StoreReason
 
@@ -48,7 +50,7 @@ class LocalStore:
 
     def __init__(self, rest: OrthancRest, path: str = "", wanted: Collection[str] = ()) -> None:
         self._rest, self._path, self._wanted = rest, path, wanted
-        self._longest: dict[str, int] = {}
+        self._answers = defaultdict[str, Answers](Answers)
         self.held: dict[tuple[str, ...], str] = {}
 
     def search(
@@ -85,9 +87,7 @@ class LocalStore:
             return find(self._rest, level, query, wanted, most=MOST_MATCHES)
         if self._path:  # to be counted, maybe for hundreds of matches
             found = list(find(self._rest, level, query, wanted, most=MOST_MATCHES))
-            longest = self._longest.get(path, 1)  # no limit is lower
-            self._longest[path] = max(longest, len(found))
-            if len(found) < longest:  # an answer that is cut is as long as any
+            if self._answers[path].is_whole(len(found)):
                 return found
         return find_all(self._rest, level, query, wanted)
 
