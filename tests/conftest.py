@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.orthanc import Orthanc
+from tests.support.postgres import Postgres
 from tests.support.token_server import TokenServer
 
 KEPT_LOGS = Path("test-logs")
@@ -84,6 +85,14 @@ def orthanc(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
         KEPT_LOGS.mkdir(exist_ok=True)
         for number, instance in enumerate(made):
             shutil.copy(instance.log_file, KEPT_LOGS / f"{request.node.name}-{number}.log")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The address of a database for all tests that make their own tables."""
+    server = Postgres()
+    yield server.url
+    server.remove()
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from tests.support.ledgers import (
     clock,
     engine,
     ledger,
-    postgresql,
     postgresql_ledger,
     settle_batch,
     sqlite_ledger,
@@ -37,7 +36,7 @@ from tests.support.ledgers import (
 )
 from tests.support.simulation import FakeClock
 
-__all__ = ["clock", "engine", "ledger", "postgresql", "postgresql_ledger", "sqlite_ledger"]
+__all__ = ["clock", "engine", "ledger", "postgresql_ledger", "sqlite_ledger"]
 
 PAGE = list(blocks(ROOT / "docs" / "operations.md"))
 BACKUP, DUMP, RESTORE, READ_DUMP = (one.text for one in PAGE if one.language == "sh")

@@ -12,11 +12,11 @@ from orthanc_gcp import stop_signals
 from tests.support.command_ledger import config
 from tests.support.emulator import STORE_PATH
 from tests.support.keys import STORE
-from tests.support.ledgers import clock, engine, ledger, postgresql
+from tests.support.ledgers import clock, engine, ledger
 from tests.support.site import Site
 from tests.support.studies import SECOND
 
-__all__ = ["clock", "config", "engine", "ledger", "postgresql", "site"]
+__all__ = ["clock", "config", "engine", "ledger", "site"]
 
 
 @pytest.fixture(scope="module")

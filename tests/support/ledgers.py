@@ -17,7 +17,6 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome, Series
 from orthanc_gcp.ledger.schema import State, metadata, schema_version, transfers
 from orthanc_gcp.ledger.upgrade import LATEST, prepare
-from tests.support.postgres import Postgres
 
 BEGIN = 1_800_000_000.0
 
@@ -35,14 +34,6 @@ class Time:
 @pytest.fixture
 def clock() -> Time:
     return Time()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The address of a database for all tests that make their own tables."""
-    server = Postgres()
-    yield server.url
-    server.remove()
 
 
 def empty(url: str, folder: Path) -> Iterator[sql.Engine]:

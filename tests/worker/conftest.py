@@ -1,5 +1,5 @@
 """Ledgers of both databases."""
 
-from tests.support.ledgers import clock, engine, ledger, postgresql, postgresql_ledger
+from tests.support.ledgers import clock, engine, ledger, postgresql_ledger
 
-__all__ = ["clock", "engine", "ledger", "postgresql", "postgresql_ledger"]
+__all__ = ["clock", "engine", "ledger", "postgresql_ledger"]

@@ -8,10 +8,7 @@ from orthanc_gcp.custody.audit.positions import Position, Positions
 from orthanc_gcp.custody.audit.running import RunningAudit
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies
 from orthanc_gcp.ledger.retrievals.rows import Resource
-from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.transfers import arrive
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
 
 SETTINGS = configuration.read({"GoogleCloudPlatform": {"Accounts": {}, "Send": []}})
 

@@ -14,10 +14,7 @@ from orthanc_gcp.commands.live import progress
 from orthanc_gcp.commands.live.following import exit_code, follow, words_of_end
 from orthanc_gcp.custody.reporting.followed import rows_of
 from orthanc_gcp.ledger.schema import State
-from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.transfers import arrive, confirm, settle
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
 
 
 @pytest.fixture(autouse=True)

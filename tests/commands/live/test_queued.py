@@ -9,10 +9,7 @@ import pytest
 
 from orthanc_gcp.commands.live.queued import say_queued
 from orthanc_gcp.configuration import read
-from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.transfers import arrive, confirm
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
 
 
 def said(capsys, ledger, rows, code=0, **how):

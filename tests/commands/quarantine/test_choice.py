@@ -8,10 +8,7 @@ import pytest
 from orthanc_gcp.commands.quarantine.choice import Choice, refuse_unknown
 from orthanc_gcp.custody.reporting.operations import retried_states
 from orthanc_gcp.ledger.schema import State
-from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.transfers import arrive, settle
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
 
 
 @pytest.fixture

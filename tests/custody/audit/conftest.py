@@ -1,4 +1,4 @@
-"""An emulator, ledgers of both databases, and a reader of the store of account ``a``."""
+"""An emulator, and a reader of the store of account ``a``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,14 @@ from tests.custody.verification.conftest import (
     healthcare_emulator,
     stow,
 )
-from tests.support.ledgers import clock, engine, ledger, postgresql, sqlite_ledger
 from tests.support.orthanc import Orthanc
 
 __all__ = [
     "_fault_settings_put_back",
-    "clock",
     "delete",
     "dicom_store",
-    "engine",
     "faults",
     "healthcare_emulator",
-    "ledger",
-    "postgresql",
-    "sqlite_ledger",
     "stow",
 ]
 

@@ -17,17 +17,11 @@ from orthanc_gcp.emulator.pytest_plugin import (
     healthcare_emulator,
 )
 from orthanc_gcp.transport.authorization import Authorization
-from tests.support.ledgers import clock, engine, ledger, postgresql, sqlite_ledger
 
 __all__ = [
     "_fault_settings_put_back",
-    "clock",
     "dicom_store",
-    "engine",
     "healthcare_emulator",
-    "ledger",
-    "postgresql",
-    "sqlite_ledger",
 ]
 
 

@@ -24,11 +24,8 @@ from orthanc_gcp.worker.notifications import notifier
 from orthanc_gcp.worker.notifications.notifier import notifiers
 from orthanc_gcp.worker.notifications.webhook import signature
 from orthanc_gcp.worker.progress import Progress
-from tests.support.ledgers import clock, engine, ledger, postgresql
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
 
 ROOT = Path(__file__).parents[3]
 KEY = bytes(range(32))

@@ -1,5 +1,0 @@
-"""Ledgers of both databases."""
-
-from tests.support.ledgers import clock, engine, ledger, postgresql
-
-__all__ = ["clock", "engine", "ledger", "postgresql"]
