@@ -79,6 +79,8 @@ DECISIONS = [
     ("MaximumStorageSize", ["0", -1, None], DEFAULT),
     ("MaximumPatientCount", ["0", -1, None], DEFAULT),
     ("MaximumStorageMode", [5, None], DEFAULT),
+    ("LimitFindResults", ["2", -1, None], SHUT),
+    ("LimitFindInstances", ["2", -1, None], SHUT),
     ("DicomCheckCalledAet", ["true", 1, None], SHUT),
     ("DicomCheckModalityHost", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),

@@ -107,5 +107,7 @@ def test_the_same_matches(both, query):
         f"{tag_for_keyword(name):08X}": value
         for name, value in {"QueryRetrieveLevel": level, **wanted}.items()
     }
-    answers = [pydicom.dcmread(BytesIO(one)) for one in merged.find(asked, "WS", "ORTHANC")]
+    answers = [
+        pydicom.dcmread(BytesIO(one)) for one in merged.find(asked, "WS", "ORTHANC").identifiers
+    ]
     assert sorted(str(one[UNIQUE[level]].value) for one in answers) == orthanc

@@ -13,6 +13,7 @@ import pytest
 import urllib3
 
 from tests.emulator.client import make_dicom
+from tests.gateway import scu
 from tests.retrieval.test_worklist import entry
 from tests.support.emulator import STORE_PATH, Emulator
 from tests.support.keys import STORE
@@ -42,7 +43,7 @@ OTHERS = [
 
 
 @contextmanager
-def running_site(orthanc, tmp_path, **more):
+def running_site(orthanc, tmp_path, prefetch=(), **more):
     """Study 1 is in Orthanc, study 2 in the store, study 3 half in both; 5 and 6 are of others."""
     emulator = Emulator(tmp_path / "emulator", "--admin")
     for file in (*CLOUD, *OTHERS):
@@ -61,8 +62,9 @@ def running_site(orthanc, tmp_path, **more):
             "Aets": {"GOOGLE": "google"},
             "Port": free_port(),
             "AnswerForOrthanc": True,
+            **more,
         },
-        **more,
+        "Prefetch": list(prefetch),
     }
     dicom, destination = free_port(), free_port()
     worklist = tmp_path / "worklist"
@@ -102,7 +104,7 @@ def running_site(orthanc, tmp_path, **more):
 @pytest.fixture
 def site(orthanc, tmp_path):
     rules = [{"Account": "google", "On": [one]} for one in ("Query", "Worklist")]
-    with running_site(orthanc, tmp_path, Prefetch=rules) as running:
+    with running_site(orthanc, tmp_path, rules) as running:
         yield running
 
 
@@ -173,3 +175,13 @@ def test_its_dicom_server_has_both(site):
     said = dcmtk(site, "movescu", "-S", "-aem", "DEST", keys=keys)
     assert "0xb000: Warning" in said, said
     assert len(list(site.received.iterdir())) == 1, said + site.log[-4000:]
+
+
+def test_a_find_that_is_cut_says_so(orthanc, tmp_path):
+    """As Orthanc itself does at its own limits: with the status of what was cancelled."""
+    with running_site(orthanc, tmp_path, MaxAnswers=2) as running:
+        wait_until(lambda: gateway(running)["State"] == "Running", 40, lambda: running.log[-4000:])
+        for uid, number, status in (("1.2.1\\1.2.2", 2, 0x0000), ("", 2, 0xFE00)):
+            query = scu.keys("STUDY", StudyInstanceUID=uid)
+            found, last = scu.find(running.dicom_port, query, called="ORTHANC")
+            assert (len(found), last.Status) == (number, status)

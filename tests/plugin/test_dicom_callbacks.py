@@ -107,6 +107,10 @@ class Query:
 
 class Found(list):
     FindAddAnswer = list.append
+    is_whole = True
+
+    def FindMarkIncomplete(self):
+        self.is_whole = False
 
 
 def callbacks(gateway=None, url=None):
@@ -146,10 +150,14 @@ def test_a_script_that_was_there_before(caplog):
 
 
 def test_a_find():
-    gateway = Gateway((200, {"Answers": [base64.b64encode(b"file").decode()]}))
-    found = Found()
+    whole = {"Answers": [base64.b64encode(b"file").decode()], "Whole": True}
+    gateway, found = Gateway((200, whole)), Found()
     callbacks(gateway).find(found, Query(), "WS", "O")
     assert found == [b"file"]
+    assert found.is_whole
+    part = Found()
+    callbacks(Gateway((200, {**whole, "Whole": False}))).find(part, Query(), "WS", "O")
+    assert (part, part.is_whole) == ([b"file"], False)
     ((*_, asked),) = gateway.asked
     assert asked["Query"] == {"00080052": "STUDY", "00100020": "P*", "0020000D": "", "7FE00010": ""}
     for answer in ((400, {"Message": "no level"}), (200, {"Answers": 3})):
@@ -166,6 +174,7 @@ def test_a_find_without_a_gateway(gateway):
         found = Found()
         callbacks(gateway, server.url).find(found, Query(), "WS", "O ")
     (answer,) = found
+    assert not found.is_whole, "nobody knows what the store has"
     assert json.loads(answer.removeprefix(b"made of ")) == {
         "0020,000D": "1",
         "0008,0052": "STUDY",
@@ -199,7 +208,7 @@ def test_a_move_that_is_one_step():
 
 
 def test_moves_that_cannot_be(monkeypatch):
-    monkeypatch.setattr(dicom_callbacks, "SIZE_WITHIN", 2)
+    monkeypatch.setattr(dicom_callbacks, "SIZE_WITHIN", 0.01)
     begun = (200, {"Move": "m"})
     for answers, words in (
         ((begun, state(0, 0, True, refused="no modality")), "no modality"),
@@ -212,6 +221,16 @@ def test_moves_that_cannot_be(monkeypatch):
     away = WorkerUnavailableError("it does not run")
     with pytest.raises(UnansweredError, match="does not run"):
         callbacks(Gateway(begun, state(1, 0), away)).move(**REQUEST)
+
+
+def test_a_move_of_which_the_gateway_says_nothing_is_ended_there():
+    """What Orthanc holds is sent in its place, and not by both."""
+    gateway = Gateway((200, {"Move": "m"}), WorkerUnavailableError("it hangs"), (200, {}))
+    with stub(SENT) as server:
+        going = callbacks(gateway, server.url).begin(**REQUEST)
+        going.step()
+        assert ("POST /modalities/d/store" in [one[0] for one in server.requests]) is True
+    assert gateway.asked[-1][:4] == ("DELETE", "gateway", "moves", "m")
 
 
 def test_a_move_without_a_gateway():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.orthanc.find import FindLimits
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.local_answers import local_answers, send_local
 from tests.emulator.client import make_dicom
@@ -27,10 +28,10 @@ def test_what_a_find_asks():
     }
     with stub({"POST /tools/find": []}) as server:
         rest = OrthancRest(server.url)
-        assert list(local_answers(rest, Module(), query, "O")) == []
+        assert local_answers(rest, Module(), query, "O") == ([], True)
         ((_, body, _),) = server.requests
         with pytest.raises(OrthancRefusedError):
-            list(local_answers(rest, Module(), {**query, "00080052": "WARD"}, "O"))
+            local_answers(rest, Module(), {**query, "00080052": "WARD"}, "O")
     assert (body["Level"], body["Query"]) == ("Instance", {"0010,0020": "P1"})
     assert body["RequestedTags"] == ["0010,0020", "0010,0010", "0020,1208"]
 
@@ -47,6 +48,29 @@ def test_what_is_not_sent(more):
         assert not [one for one in server.requests if one[0].startswith("POST")]
 
 
+def test_more_than_orthanc_finds(orthanc):
+    """Its limits cut what is found; a C-FIND says so, and of a C-MOVE nothing is sent."""
+    with receiving({SECONDARY: [EXPLICIT]}) as received:
+        modality = {"d": ["DEST", "127.0.0.1", received.port]}
+        limits = {"LimitFindResults": 2, "LimitFindInstances": 2}
+        running = orthanc({"DicomModalities": modality, **limits}, plugins=())
+        rest, known = OrthancRest(running.url), FindLimits(2, 2)
+        request = {**REQUEST, "StudyInstanceUID": "", "AccessionNumber": "A"}
+        for number in range(1, 5):
+            uids = {"StudyInstanceUID": f"1.{number}", "SOPInstanceUID": f"1.{number}.1"}
+            running.json("POST", "/instances", make_dicom(**uids, AccessionNumber="A"))
+            for level in "STUDY", "IMAGE":
+                query = {"00080052": level, "0020000D": ""}
+                _, is_whole = local_answers(rest, Module(), query, "O", known)
+                assert is_whole == (number <= 2)
+            if number == 2:
+                send_local(rest, request, str.strip, known)
+        with pytest.raises(OrthancRefusedError, match="LimitFindResults"):
+            send_local(rest, request, str.strip, known)
+        running.kill()
+    assert sorted(received.requests) == ["1.1.1", "1.2.1"]
+
+
 def test_nothing_to_send():
     with stub({**SENT, "POST /tools/lookup": []}) as server:
         send_local(OrthancRest(server.url), REQUEST, lambda aet: aet.strip().upper())
@@ -55,7 +79,7 @@ def test_nothing_to_send():
 
 @pytest.mark.parametrize(
     "keys",
-    [{"StudyInstanceUID": "1.2"}, {"AccessionNumber": "A"}, {"PatientID": "p", "Level": "PATIENT"}],
+    [{"StudyInstanceUID": "1.2"}, {"PatientID": "p", "Level": "PATIENT"}],
 )
 def test_all_is_sent_however_little_orthanc_finds_at_once(orthanc, keys):
     """A real Orthanc; its limits are about queries, not about retrievals."""

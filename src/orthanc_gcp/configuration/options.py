@@ -291,6 +291,8 @@ class Globals:
     maximum_storage_size: int = option(COUNT, 0, wrong=Effect.DEFAULT)
     maximum_patient_count: int = option(COUNT, 0, wrong=Effect.DEFAULT)
     maximum_storage_mode: str = option(TEXT, "Recycle", wrong=Effect.DEFAULT)
+    limit_find_results: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
+    limit_find_instances: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from orthanc_gcp.gateway.tls import client_context, server_context
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
+from orthanc_gcp.orthanc.find import FindLimits, find_limits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 
@@ -135,7 +136,9 @@ class Gateway:
         limits_of = limits(settings, Bookings(ledger))
         self._retrieving = RetrieveService(self._stores, self._tokens.renew, limits_of)
         self._retrievals = RetrieveProvider(self._retrieving, self._peers, destinations)
-        self.for_orthanc = self._for_orthanc(options, orthanc, destinations, limits_of)
+        self.for_orthanc = self._for_orthanc(
+            options, orthanc, destinations, limits_of, find_limits(settings)
+        )
         try:
             self._server = Server(
                 self._entity,
@@ -175,13 +178,21 @@ class Gateway:
         orthanc: OrthancRest | None,
         destinations: Destinations,
         limits: LimitsOf,
+        of_queries: FindLimits,
     ) -> ForOrthanc | None:
         if orthanc is None or not options.answer_for_orthanc:
             return None
-        renew, most = self._tokens.renew, options.max_answers
-        of, peers = self._stores, self._peers
         return for_orthanc(
-            orthanc, self._finder, of, renew, self._figures, peers, destinations, most, limits
+            orthanc,
+            self._finder,
+            self._stores,
+            self._tokens.renew,
+            self._figures,
+            self._peers,
+            destinations,
+            options.max_answers,
+            limits,
+            of_queries,
         )
 
     @property

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from orthanc_gcp.configuration import Settings
+from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.lookup import LEVELS, below, described, entries_of, looked_up
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["FoundResource", "find", "find_all"]
+__all__ = ["NO_LIMITS", "FindLimits", "FoundResource", "find", "find_all", "find_limits"]
 
 _PARENTS = {
     "Instance": ("ParentSeries", "/series/"),
@@ -58,6 +60,36 @@ class FoundResource:
     attributes: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class FindLimits:
+    """How many matches Orthanc gives to one query; 0 for all.
+
+    Attributes
+    ----------
+    results
+        ``LimitFindResults``: patients, studies and series.
+    instances
+        ``LimitFindInstances``.
+    """
+
+    results: int = 0
+    instances: int = 0
+
+    def may_have_cut(self, level: str, matches: int) -> bool:
+        """Whether there may be more than so many: Orthanc looks for one beyond its limit."""
+        limit = self.instances if level == "Instance" else self.results
+        return 0 < limit < matches
+
+
+NO_LIMITS = FindLimits()
+
+
+def find_limits(settings: Settings) -> FindLimits:
+    """Those of the Orthanc that has a configuration."""
+    options = settings.orthanc
+    return FindLimits(options.limit_find_results, options.limit_find_instances)
+
+
 def find(
     rest: OrthancRest,
     level: str,
@@ -97,7 +129,11 @@ def find(
 
 
 def find_all(
-    rest: OrthancRest, level: str, query: Mapping[str, str], wanted: Collection[str] = ()
+    rest: OrthancRest,
+    level: str,
+    query: Mapping[str, str],
+    wanted: Collection[str] = (),
+    limits: FindLimits = NO_LIMITS,
 ) -> Iterator[FoundResource]:
     """All that unique keys name, however little Orthanc answers to one query.
 
@@ -107,30 +143,36 @@ def find_all(
         As :func:`find`.
     query
         Unique keys at this level and above it, by tag: UIDs, Accession Number, Patient ID.
+    limits
+        Those of Orthanc, which counts an accession number as a query.
 
     Raises
     ------
     ValueError
         There is none.
     OrthancUnavailableError, OrthancRefusedError
-        As :func:`find`.
+        As :func:`find`; also where more studies may have an accession number than Orthanc gives.
     """
     keys = {tag: [one.strip(_PADDING) for one in text.split("\\")] for tag, text in query.items()}
     tag = next((one for one in _UNIQUE if one in keys and _is_above(one, level)), "")
     if not tag:
         raise ValueError(query)
-    entries = described(rest, below(rest, _named(rest, tag, query[tag]), _UNIQUE[tag], level))
+    named = _named(rest, tag, query[tag], limits)
+    entries = described(rest, below(rest, named, _UNIQUE[tag], level))
     for one in _found(rest, entries, {*wanted, *keys}):
         values = {tag: one.attributes.get(tag, "").strip(_PADDING) for tag in keys}
         if all(value in keys[tag] for tag, value in values.items()):
             yield one
 
 
-def _named(rest: OrthancRest, tag: str, value: str) -> list[str]:
-    """What has a key, or one alike; of studies with one accession number, as many as are found."""
+def _named(rest: OrthancRest, tag: str, value: str, limits: FindLimits) -> list[str]:
+    """What has a key, or one alike."""
     if tag == _ACCESSION_NUMBER:  # for which Orthanc has no other question
-        query = {tag: value}
-        return [one.orthanc_id for one in find(rest, "Study", query, most=_MOST_STUDIES)]
+        studies = list(find(rest, "Study", {tag: value}, most=_MOST_STUDIES))
+        if len(studies) == _MOST_STUDIES or limits.may_have_cut("Study", len(studies)):
+            words = "more studies may have this accession number than LimitFindResults lets it find"
+            raise OrthancRefusedError(words)
+        return [one.orthanc_id for one in studies]
     values = [one.strip(_PADDING) for one in value.split("\\")]
     return looked_up(rest, _UNIQUE[tag], list(filter(None, values)))
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from orthanc_gcp.errors import OrthancError, WorkerUnavailableError
 from orthanc_gcp.logs import places
+from orthanc_gcp.orthanc.find import NO_LIMITS, FindLimits
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.gateway_client import GatewayClient, NoGateway
 from orthanc_gcp.plugin.local_answers import local_answers, send_local
@@ -45,6 +47,8 @@ class DicomCallbacks:
         Makes a client of this Orthanc's REST API.
     plain
         Makes AE titles alike that Orthanc takes for the same.
+    limits
+        Those of this Orthanc.
     """
 
     def __init__(
@@ -53,8 +57,10 @@ class DicomCallbacks:
         gateway: Callable[[], GatewayClient | NoGateway | None],
         local: Callable[[], OrthancRest],
         plain: Callable[[str], str],
+        limits: FindLimits = NO_LIMITS,
     ) -> None:
         self._orthanc, self._gateway, self._local, self._plain = orthanc, gateway, local, plain
+        self._limits = limits
 
     def register(self) -> tuple[Callable[..., Any], ...]:
         """Have Orthanc call back from now on; what has to be referred to as long.
@@ -92,8 +98,11 @@ class DicomCallbacks:
             for one in range(query.GetFindQuerySize())
         }
         try:
-            for answer in self._found(asked, calling, called):
+            found, is_whole = self._found(asked, calling, called)
+            for answer in found:
                 answers.FindAddAnswer(answer)
+            if not is_whole:
+                answers.FindMarkIncomplete()
         except OrthancError as error:
             raise UnansweredError(f"C-FIND: {error}") from None
         except UnansweredError:
@@ -102,14 +111,16 @@ class DicomCallbacks:
             _log.error("a C-FIND failed unexpectedly\n%s", places(error))
             raise UnansweredError("C-FIND: it failed unexpectedly") from None
 
-    def _found(self, asked: dict[str, str], calling: str, called: str) -> list[bytes]:
+    def _found(self, asked: dict[str, str], calling: str, called: str) -> tuple[list[bytes], bool]:
+        """The identifiers of the responses, and whether they are all."""
         body = {"Query": asked, "CallingAet": calling, "CalledAet": called}
         try:
             found = self._ask("POST", ("find",), body, FIND_WITHIN)
         except WorkerUnavailableError as error:
             _log.warning("a C-FIND is answered only from what Orthanc holds: %s", error)
-            return list(local_answers(self._local(), self._orthanc, asked, called))
-        return [base64.b64decode(one) for one in found["Answers"]]
+            answers, _ = local_answers(self._local(), self._orthanc, asked, called, self._limits)
+            return answers, False
+        return [base64.b64decode(one) for one in found["Answers"]], found["Whole"]
 
     def _ask(
         self, method: str, parts: tuple[str, ...], body: Any, timeout: float, **query: str
@@ -164,7 +175,7 @@ class DicomCallbacks:
             return _Move(self._ask, name)
         except WorkerUnavailableError as error:
             _log.warning("a C-MOVE sends only what Orthanc holds: %s", error)
-            return _LocalMove(lambda: send_local(self._local(), request, self._plain))
+            return _LocalMove(lambda: send_local(self._local(), request, self._plain, self._limits))
 
     @staticmethod
     def size(going: _Move | _LocalMove) -> int:
@@ -204,15 +215,20 @@ class _Move:
 
     def __init__(self, ask: Callable[..., Any], name: str) -> None:
         self._ask, self._path, self._completed = ask, ("moves", name), 0
-        for _ in range(int(SIZE_WITHIN)):
+        try:
+            self.size = self._known_size()
+        except (WorkerUnavailableError, UnansweredError):
+            self.end()  # so that nothing of it is sent beside what is sent in its place
+            raise
+
+    def _known_size(self) -> int:
+        deadline = time.monotonic() + SIZE_WITHIN
+        while time.monotonic() < deadline:
             state = self._state(-1)
             if state["Refused"]:
-                self.end()
                 raise UnansweredError(f"C-MOVE: {state['Refused']}")
             if state["Size"] is not None:
-                self.size = int(state["Size"])
-                return
-        self.end()
+                return int(state["Size"])
         raise UnansweredError("C-MOVE: it takes too long to find what is to be sent")
 
     def step(self) -> None:

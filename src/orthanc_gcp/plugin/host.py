@@ -19,6 +19,7 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.connector.connector import Connector
 from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.orthanc.access import address, fingerprint
+from orthanc_gcp.orthanc.find import find_limits
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.orthanc.versions import parse_version
 from orthanc_gcp.plugin import unattended
@@ -162,7 +163,7 @@ def dicom_callbacks(
         bare = aet.strip(" \0")
         return bare if settings.orthanc.strict_aet_comparison else bare.upper()
 
-    return DicomCallbacks(orthanc, running, local, plain)
+    return DicomCallbacks(orthanc, running, local, plain, find_limits(settings))
 
 
 def _worker(orthanc: Any, interpreter: str, given: WorkerInput) -> WorkerClient:

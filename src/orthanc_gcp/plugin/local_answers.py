@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orthanc_gcp.errors import OrthancRefusedError
-from orthanc_gcp.orthanc.find import find, find_all
+from orthanc_gcp.orthanc.find import NO_LIMITS, FindLimits, find, find_all
 from orthanc_gcp.orthanc.modalities import modality_of, store_at
 from orthanc_gcp.orthanc.rest import OrthancRest
 
@@ -35,9 +35,13 @@ _UNIQUE = {
 
 
 def local_answers(
-    rest: OrthancRest, orthanc: Any, query: Mapping[str, str], called: str
-) -> Iterator[bytes]:
-    """The identifiers of responses to a C-FIND, each a DICOM file.
+    rest: OrthancRest,
+    orthanc: Any,
+    query: Mapping[str, str],
+    called: str,
+    limits: FindLimits = NO_LIMITS,
+) -> tuple[list[bytes], bool]:
+    """The identifiers of responses to a C-FIND, each a DICOM file; whether they are all.
 
     Parameters
     ----------
@@ -45,6 +49,8 @@ def local_answers(
         The module that Orthanc's Python plugin provides.
     query
         Tag, eight hexadecimal digits -> what it is to match.
+    limits
+        Those of Orthanc.
 
     Raises
     ------
@@ -63,10 +69,14 @@ def local_answers(
         if tag in wanted and value.strip(" \0*") and not tag.startswith(_COUNTS)
     }
     of_response = {_LEVEL: level, _RETRIEVE_AET: called.strip(), _CHARACTER_SET: "ISO_IR 192"}
+    answers = []
     for one in find(rest, _LEVELS[level], keys, wanted, most=MOST_ANSWERS):
         found = {tag: one.attributes[tag] for tag in wanted if tag in one.attributes}
         written = {f"{tag[:4]},{tag[4:]}": text for tag, text in (found | of_response).items()}
-        yield bytes(orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE))
+        made = orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE)
+        answers.append(bytes(made))
+    number = len(answers)
+    return answers, number < MOST_ANSWERS and not limits.may_have_cut(_LEVELS[level], number)
 
 
 def _is_plain(tag: str) -> bool:
@@ -74,20 +84,28 @@ def _is_plain(tag: str) -> bool:
     return int(tag[:4], 16) % 2 == 0 and not tag.endswith("0000") and not tag.startswith("7FE0")
 
 
-def send_local(rest: OrthancRest, request: Mapping[str, Any], plain: Callable[[str], str]) -> None:
+def send_local(
+    rest: OrthancRest,
+    request: Mapping[str, Any],
+    plain: Callable[[str], str],
+    limits: FindLimits = NO_LIMITS,
+) -> None:
     """Send what a C-MOVE asks for, as far as Orthanc holds it, and wait for the end.
 
     Parameters
     ----------
     request
         As the Python plugin gives it to a callback.
+    limits
+        Those of Orthanc.
 
     Raises
     ------
     OrthancUnavailableError
         Orthanc does not answer.
     OrthancRefusedError
-        Its answer is an error, there is no such modality, or not all was sent.
+        Its answer is an error, there is no such modality, more studies may have an accession number
+        than Orthanc gives, or not all was sent.
     """
     there = modality_of(rest, request["TargetAET"], plain)
     if there is None:
@@ -95,7 +113,7 @@ def send_local(rest: OrthancRest, request: Mapping[str, Any], plain: Callable[[s
     keys = {tag: request[name] for name, tag in _UNIQUE.items() if request.get(name)}
     if not keys or any("*" in value or "?" in value for value in keys.values()):
         raise OrthancRefusedError("a C-MOVE needs a unique key, and takes no wildcards")
-    instances = [one.orthanc_id for one in find_all(rest, "Instance", keys)]
+    instances = [one.orthanc_id for one in find_all(rest, "Instance", keys, (), limits)]
     if instances:
         originator = (request["OriginatorAET"], request["OriginatorID"])
         store_at(rest, there[0], instances, originator, SENT_WITHIN)

@@ -22,8 +22,12 @@ def asked(level, **values):
 
 
 def found(service, level, called="ORTHANC", **values):
-    files = service.find(asked(level, **values), "WORKSTATION", called)
+    files = service.find(asked(level, **values), "WORKSTATION", called).identifiers
     return [pydicom.dcmread(BytesIO(file)) for file in files]
+
+
+def is_whole(service, level, called="ORTHANC", **values):
+    return service.find(asked(level, **values), "WORKSTATION", called).is_whole
 
 
 def uids(answers, name="StudyInstanceUID"):
@@ -87,7 +91,7 @@ def test_what_is_no_query(merged):
             found(service, level, **values)
     # What the standard does not know is passed over.
     query = {**asked("STUDY", StudyInstanceUID=""), "00091010": "x", "00080000": "4", "X": "y"}
-    assert len(service.find(query, "W", "O")) == 3
+    assert len(service.find(query, "W", "O").identifiers) == 3
 
 
 def test_a_store_that_fails_or_is_slow(merged, faults, monkeypatch, caplog):
@@ -103,6 +107,7 @@ def test_a_store_that_fails_or_is_slow(merged, faults, monkeypatch, caplog):
     wanted = {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
     assert uids(found(service, "STUDY", **wanted)) == ["1.2.1", "1.2.3"]
     assert "it did not answer in time" in caplog.text
+    assert not is_whole(service, "STUDY", **wanted)
     monkeypatch.setattr(find, "CLOUD_WITHIN", 60.0)
     began = time.monotonic()
     assert len(found(service, "STUDY", StudyInstanceUID="")) == 2
@@ -115,6 +120,8 @@ def test_as_many_as_are_wanted(merged, caplog):
     service = merged({"MaxAnswers": 2})
     assert len(found(service, "STUDY", StudyInstanceUID="")) == 2
     assert "there are more" in caplog.text
+    assert not is_whole(service, "STUDY", StudyInstanceUID="")
+    assert is_whole(service, "STUDY", StudyInstanceUID="1.2.1\\1.2.2")
 
 
 def test_an_ae_title_of_no_account(merged, caplog, monkeypatch):
@@ -123,6 +130,21 @@ def test_an_ae_title_of_no_account(merged, caplog, monkeypatch):
     monkeypatch.setattr(service.find, "_account_of", lambda _: None)
     assert len(found(service, "STUDY", StudyInstanceUID="")) == 2
     assert "no account has the AE title" in caplog.text
+    assert is_whole(service, "STUDY", StudyInstanceUID=""), "it is all that is meant"
+
+
+@pytest.mark.parametrize(("level", "uid"), [("PATIENT", "PatientID"), ("IMAGE", "SOPInstanceUID")])
+def test_more_than_orthanc_finds(start, orthanc, level, uid):
+    """It says so itself, with the status of what was cancelled."""
+    limits = {"LimitFindResults": 2, "LimitFindInstances": 2}
+    limited = orthanc(limits, plugins=())
+    running = start({"AnswerForOrthanc": True}, OrthancRest(limited.url), **limits)
+    service = running.gateway.for_orthanc
+    for number in range(1, 5):
+        file = instance(number, 1, 1, PatientID=f"p{number}")
+        limited.json("POST", "/instances", file)
+        assert is_whole(service, level, **{uid: "*"}) == (number <= 2)
+    limited.kill()
 
 
 def test_numbers_are_of_all_however_little_orthanc_finds_at_once(start, orthanc):

@@ -96,7 +96,6 @@ def test_other_levels(to):
     ("level", "identifier"),
     [
         ("PATIENT", {"PatientID": "p"}),
-        ("STUDY", {"AccessionNumber": "A0\\A1"}),
         ("STUDY", {"StudyInstanceUID": "1.2.0\\1.2.1\\1.2.2\\1.2.3"}),
         ("SERIES", {"SeriesInstanceUID": "1.2.0.1\\1.2.1.1\\1.2.2.1\\1.2.3.1"}),
     ],
@@ -124,6 +123,31 @@ def test_all_is_sent_however_little_orthanc_finds_at_once(start, orthanc, level,
     limited.kill()
 
 
+@pytest.mark.parametrize("number", ["A0", "A1"])
+def test_more_studies_of_an_accession_number_than_orthanc_finds(start, orthanc, number):
+    """Nobody knows then which others there are: none is sent, rather than some."""
+    limits = {"LimitFindResults": 1}
+    limited = orthanc(limits, plugins=())
+    for study in range(4):
+        file = instance(study, 1, 1, AccessionNumber="A1" if study == 3 else "A0")
+        limited.json("POST", "/instances", file)
+    with receiving({SECONDARY: [EXPLICIT]}) as received:
+        modality = {"AET": "DEST", "Host": "127.0.0.1", "Port": received.port}
+        running = start(
+            {"AnswerForOrthanc": True},
+            OrthancRest(limited.url),
+            DicomModalities={**WORKSTATION, "d": modality},
+            **limits,
+        )
+        service = running.gateway.for_orthanc.moves
+        state = ended(service, service.begin(asked("STUDY", AccessionNumber=number)))
+    whole = number == "A1"
+    assert (state.completed, state.failed, bool(state.refused)) == (int(whole), 0, not whole)
+    assert whole or "LimitFindResults" in state.refused
+    assert len(received.requests) == whole
+    limited.kill()
+
+
 def test_what_cannot_be(to, faults, caplog):
     with receiving({SECONDARY: [EXPLICIT]}) as received:
         service = to(received.port)
@@ -131,6 +155,10 @@ def test_what_cannot_be(to, faults, caplog):
             asked(PatientID="4711", destination="NOBODY"),
             asked("STUDY", PatientID="4711"),
             asked("STUDY", StudyInstanceUID="1.2.*"),
+            asked("STUDY", AccessionNumber="*"),
+            asked("STUDY", AccessionNumber="A?"),
+            asked("STUDY", AccessionNumber=" "),
+            asked("STUDY", AccessionNumber="A1\r"),
         ):
             state = ended(service, service.begin(one))
             assert state.refused

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from orthanc_gcp.errors import StoreError
+from orthanc_gcp.gateway.for_orthanc.find import FindAnswers
 from orthanc_gcp.gateway.for_orthanc.moves import MoveState
 from orthanc_gcp.gateway.for_orthanc.service import ForOrthanc
 from orthanc_gcp.gateway.request import IdentifierError
@@ -65,8 +66,8 @@ def ask():
 
 
 def test_a_find(ask):
-    answer = ask([b"a file"], "POST", "find", FIND)
-    assert answer == (200, {"Answers": [base64.b64encode(b"a file").decode()]})
+    answer = ask(FindAnswers([b"a file"], is_whole=False), "POST", "find", FIND)
+    assert answer == (200, {"Answers": [base64.b64encode(b"a file").decode()], "Whole": False})
     assert ask.asked == [({"00100020": "4711"}, "WS", "O")]
 
 

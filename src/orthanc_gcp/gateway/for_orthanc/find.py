@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -23,9 +24,10 @@ from orthanc_gcp.gateway.for_orthanc.local import UNREAD, LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import printable_aet
 from orthanc_gcp.gateway.request import FindRequest, Level, request_of
+from orthanc_gcp.orthanc.find import NO_LIMITS, FindLimits
 from orthanc_gcp.orthanc.rest import OrthancRest
 
-__all__ = ["OrthancFinder"]
+__all__ = ["FindAnswers", "OrthancFinder"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,22 @@ _PATHS = {
 _NOT_OF_ORTHANC = frozenset({"00080005", "00080052", "00080054", "00080056", "00080061"})
 
 
+@dataclass(frozen=True)
+class FindAnswers:
+    """What is answered to a C-FIND.
+
+    Attributes
+    ----------
+    identifiers
+        Those of the responses, each a DICOM file (PS3.10).
+    is_whole
+        Whether nothing that matches is missing: it was cut, or the store could not be asked.
+    """
+
+    identifiers: list[bytes]
+    is_whole: bool
+
+
 class OrthancFinder:
     """Answers for Orthanc; several threads may use it at once.
 
@@ -54,6 +72,8 @@ class OrthancFinder:
         The account of the AE title that was called; None for none.
     most
         So many answers at most; 0 for as many as can be.
+    limits
+        Those of Orthanc.
     """
 
     def __init__(
@@ -65,10 +85,12 @@ class OrthancFinder:
         renew: Callable[[str], None],
         figures: Figures,
         most: int = 0,
+        limits: FindLimits = NO_LIMITS,
     ) -> None:
         self._orthanc, self._finder, self._stores = orthanc, finder, stores
         self._account_of, self._renew, self._figures = account_of, renew, figures
         self._most = min(most or MOST_ANSWERS, MOST_ANSWERS)
+        self._limits = limits
         self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-for-orthanc")
         self._lock = threading.Lock()
         self._not_before: dict[str, float] = {}
@@ -77,8 +99,8 @@ class OrthancFinder:
         """Search no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __call__(self, values: Mapping[str, str], calling: str, called: str) -> list[bytes]:
-        """What matches a query: identifiers of responses, each a DICOM file (PS3.10).
+    def __call__(self, values: Mapping[str, str], calling: str, called: str) -> FindAnswers:
+        """What matches a query.
 
         Parameters
         ----------
@@ -93,7 +115,7 @@ class OrthancFinder:
             Orthanc does not answer.
         """
         began, request = time.monotonic(), request_of(values)
-        store, account = self._merged(request, called, began + CLOUD_WITHIN)
+        store, local, account = self._merged(request, called, began + CLOUD_WITHIN)
         answers: list[bytes] = []
         last = SUCCESS
         for one in self._answers(store, account, request, called):
@@ -104,13 +126,16 @@ class OrthancFinder:
             else:
                 last = LIMIT_REACHED
                 break
+        if local.is_cut:
+            last = LIMIT_REACHED
         seconds = time.monotonic() - began
         if account is not None and store.is_slow:
             with self._lock:
                 self._not_before[account] = time.monotonic() + NOT_AGAIN_FOR
         self._figures.ended("C-FIND", last, seconds)
         self._say(calling, called, len(answers), seconds, last, store.lacking)
-        return answers
+        asked_all = account is None or not store.lacking
+        return FindAnswers(answers, is_whole=last != LIMIT_REACHED and asked_all)
 
     def _answers(
         self, store: MergedStore, account: str | None, request: FindRequest, called: str
@@ -120,7 +145,7 @@ class OrthancFinder:
 
     def _merged(
         self, request: FindRequest, called: str, deadline: float
-    ) -> tuple[MergedStore, str | None]:
+    ) -> tuple[MergedStore, LocalStore, str | None]:
         level = Query(_PATHS[request.level], request.keys).search_level
         wanted = [
             tag
@@ -129,7 +154,7 @@ class OrthancFinder:
             and not tag.startswith("002012")
             and one.representation not in UNREAD
         ]
-        local = LocalStore(self._orthanc, level.path, wanted)
+        local = LocalStore(self._orthanc, level.path, wanted, self._limits)
         account = self._account_of(called)
         cloud = None if account is None else self._stores[account]
         with self._lock:
@@ -147,7 +172,7 @@ class OrthancFinder:
             merged.lacking = "no account has the AE title that was called"
         elif resting:
             merged.lacking = "it did not answer in time before"
-        return merged, account
+        return merged, local, account
 
     def _say(
         self, calling: str, called: str, number: int, seconds: float, last: int, lacking: str

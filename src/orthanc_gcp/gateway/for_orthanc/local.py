@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR
 
 from orthanc_gcp.dicomweb.search import SIZE_FIELDS
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, StoreError
-from orthanc_gcp.orthanc.find import FoundResource, find, find_all
+from orthanc_gcp.orthanc.find import NO_LIMITS, FindLimits, FoundResource, find, find_all
 from orthanc_gcp.orthanc.lookup import Answers
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import StoreReason
@@ -41,15 +41,26 @@ class LocalStore:
         not only as much as Orthanc answers to a query.
     wanted
         The tags of that.
+    limits
+        Those of Orthanc.
 
     Attributes
     ----------
+    is_cut
+        Whether there may be more at that resource than were found.
     held
         The UIDs of each instance that was found -> Orthanc's identifier.
     """
 
-    def __init__(self, rest: OrthancRest, path: str = "", wanted: Collection[str] = ()) -> None:
-        self._rest, self._path, self._wanted = rest, path, wanted
+    def __init__(
+        self,
+        rest: OrthancRest,
+        path: str = "",
+        wanted: Collection[str] = (),
+        limits: FindLimits = NO_LIMITS,
+    ) -> None:
+        self._rest, self._path, self._wanted, self._limits = rest, path, wanted, limits
+        self.is_cut = False
         self._answers = defaultdict[str, Answers](Answers)
         self.held: dict[tuple[str, ...], str] = {}
 
@@ -84,12 +95,18 @@ class LocalStore:
     ) -> Iterable[FoundResource]:
         level = _LEVELS[path]
         if path == self._path or not query:
-            return find(self._rest, level, query, wanted, most=MOST_MATCHES)
+            return self._counted(level, find(self._rest, level, query, wanted, most=MOST_MATCHES))
         if self._path:  # to be counted, maybe for hundreds of matches
             found = list(find(self._rest, level, query, wanted, most=MOST_MATCHES))
             if self._answers[path].is_whole(len(found)):
                 return found
-        return find_all(self._rest, level, query, wanted)
+        return find_all(self._rest, level, query, wanted, self._limits)
+
+    def _counted(self, level: str, found: Iterable[FoundResource]) -> Iterator[FoundResource]:
+        number = 0
+        for number, one in enumerate(found, 1):  # noqa: B007 - what is left of it counts
+            yield one
+        self.is_cut |= number == MOST_MATCHES or self._limits.may_have_cut(level, number)
 
     @contextmanager
     def open(

@@ -19,7 +19,7 @@ from pynetdicom.dsutils import encode
 from orthanc_gcp.configuration import Modality
 from orthanc_gcp.configuration.modalities import modalities_of
 from orthanc_gcp.dicomweb import query as store_query
-from orthanc_gcp.dicomweb.matching import key_of
+from orthanc_gcp.dicomweb.matching import is_wild, key_of
 from orthanc_gcp.dicomweb.query import Query
 from orthanc_gcp.dicomweb.readable import ReadableStore
 from orthanc_gcp.dicomweb.search import found_study
@@ -28,12 +28,14 @@ from orthanc_gcp.gateway.figures import Figures
 from orthanc_gcp.gateway.for_orthanc.local import LocalStore
 from orthanc_gcp.gateway.for_orthanc.merged import MergedStore
 from orthanc_gcp.gateway.peers import Peers, printable_aet
+from orthanc_gcp.gateway.request import IdentifierError
 from orthanc_gcp.gateway.retrieve.limits import LimitedStore, LimitsOf, unlimited
 from orthanc_gcp.gateway.retrieve.service import MOVE_MODELS, PENDING, Retrieve, RetrieveService
 from orthanc_gcp.gateway.retrieve.store_request import Originator
 from orthanc_gcp.gateway.retrieve.store_scu import Destination
 from orthanc_gcp.gateway.retrieve.sub_operations import Counts
 from orthanc_gcp.logs import places
+from orthanc_gcp.orthanc.find import NO_LIMITS, FindLimits
 from orthanc_gcp.orthanc.modalities import modality_of
 from orthanc_gcp.orthanc.rest import OrthancRest
 
@@ -111,6 +113,8 @@ class OrthancMoves:
         The account of the AE title that was called; None for none.
     limits
         What holds back the requests to an account's store.
+    find_limits
+        Those of Orthanc.
     """
 
     def __init__(
@@ -123,10 +127,11 @@ class OrthancMoves:
         peers: Peers,
         destination: Callable[[Modality], Destination],
         limits: LimitsOf = unlimited,
+        find_limits: FindLimits = NO_LIMITS,
     ) -> None:
         self._orthanc, self._stores, self._peers = orthanc, stores, peers
         self._account_of, self._renew, self._figures = account_of, renew, figures
-        self._destination, self._limits = destination, limits
+        self._destination, self._limits, self._find_limits = destination, limits, find_limits
         self._pool = ThreadPoolExecutor(_AT_ONCE, "gcp-for-orthanc")
         self._lock = threading.Lock()
         self._moves: dict[str, _Move] = {}
@@ -183,13 +188,13 @@ class OrthancMoves:
 
     def _run(self, asked: Asked, move: _Move) -> None:
         began, last = time.monotonic(), Counts(_UNABLE, None, 0, 0, 0)
-        store = MergedStore(LocalStore(self._orthanc), None, self._pool, lambda: NEXT_MATCH_WITHIN)
+        store = MergedStore(self._local(), None, self._pool, lambda: NEXT_MATCH_WITHIN)
         try:
             store = self._merged(asked, move)
             for last in self._responses(asked, store, move):
                 if last.status == PENDING:
                     move.goes_on(last, store.lacking)
-        except GcpError as error:
+        except (GcpError, IdentifierError) as error:
             last = Counts(_UNABLE, None, 0, 0, 0, comment=str(error))
         except Exception as error:
             _log.error("a C-MOVE failed unexpectedly\n%s", places(error))
@@ -204,13 +209,16 @@ class OrthancMoves:
             f", only of what Orthanc holds: the store: {store.lacking}" if store.lacking else "",
         )
 
+    def _local(self) -> LocalStore:
+        return LocalStore(self._orthanc, limits=self._find_limits)
+
     def _merged(self, asked: Asked, move: _Move) -> MergedStore:
         account = self._account_of(asked.called)
         cloud = None
         if account is not None:
             cloud = LimitedStore(self._stores[account], self._limits(account, move.pause))
         merged = MergedStore(
-            LocalStore(self._orthanc),
+            self._local(),
             cloud,
             self._pool,
             lambda: NEXT_MATCH_WITHIN,
@@ -235,13 +243,24 @@ class OrthancMoves:
             yield from service(retrieve, lambda: move.is_cancelled)
 
     def _identifier(self, asked: Asked, store: MergedStore) -> bytes:
-        """What is wanted, with UIDs: an accession number alone stands for its studies."""
+        """What is wanted, with UIDs: an accession number alone stands for its studies.
+
+        Raises
+        ------
+        IdentifierError
+            That number has a wildcard, or is none (PS3.4 §C.4.2.2.1).
+        """
         level = _LEVELS.get(asked.level, asked.level)
         values = {name: asked.identifier.get(name, "") for name in _KEYS}
         number = asked.identifier.get("AccessionNumber", "")
         if level == "STUDY" and number and not values["StudyInstanceUID"]:
-            keys = (key_of(_ACCESSION_NUMBER, number),)
-            found = store_query.find(store, Query(store_query.Level.STUDY, keys))
+            try:
+                key = key_of(_ACCESSION_NUMBER, number)
+            except ValueError as error:
+                raise IdentifierError(str(error)) from None
+            if not key.values or any(map(is_wild, key.values)):
+                raise IdentifierError("a C-MOVE takes no wildcards (AccessionNumber)")
+            found = store_query.find(store, Query(store_query.Level.STUDY, (key,)))
             values["StudyInstanceUID"] = "\\".join(filter(None, map(found_study, found)))
         identifier = Dataset()
         identifier.QueryRetrieveLevel = level

@@ -14,6 +14,7 @@ from orthanc_gcp.gateway.for_orthanc.moves import OrthancMoves
 from orthanc_gcp.gateway.peers import Peers
 from orthanc_gcp.gateway.retrieve.limits import LimitsOf
 from orthanc_gcp.gateway.retrieve.store_scu import Destination
+from orthanc_gcp.orthanc.find import FindLimits
 from orthanc_gcp.orthanc.rest import OrthancRest
 
 __all__ = ["ForOrthanc", "for_orthanc"]
@@ -42,9 +43,14 @@ def for_orthanc(
     destination: Callable[[Modality], Destination],
     most_answers: int,
     limits: LimitsOf,
+    find_limits: FindLimits,
 ) -> ForOrthanc:
     """Both of them, over the same stores."""
     account_of = peers.account_of_orthanc
-    found = OrthancFinder(orthanc, finder, stores, account_of, renew, figures, most_answers)
-    moves = OrthancMoves(orthanc, stores, account_of, renew, figures, peers, destination, limits)
+    found = OrthancFinder(
+        orthanc, finder, stores, account_of, renew, figures, most_answers, find_limits
+    )
+    moves = OrthancMoves(
+        orthanc, stores, account_of, renew, figures, peers, destination, limits, find_limits
+    )
     return ForOrthanc(found, moves)

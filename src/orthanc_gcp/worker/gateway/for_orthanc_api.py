@@ -84,8 +84,9 @@ def _found(service: ForOrthanc, asked: dict[str, Any]) -> Response:
     if not isinstance(query, dict):
         raise _NoRequestError
     texts = {tag: value for tag, value in query.items() if isinstance(value, str)}
-    answers = service.find(texts, _text(asked, "CallingAet"), _text(asked, "CalledAet"))
-    return JSONResponse({"Answers": [base64.b64encode(one).decode() for one in answers]})
+    found = service.find(texts, _text(asked, "CallingAet"), _text(asked, "CalledAet"))
+    answers = [base64.b64encode(one).decode() for one in found.identifiers]
+    return JSONResponse({"Answers": answers, "Whole": found.is_whole})
 
 
 def _begun(service: ForOrthanc, asked: dict[str, Any]) -> Response:
