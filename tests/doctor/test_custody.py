@@ -17,20 +17,23 @@ from orthanc_gcp.ledger.database import connect, make_private
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import schema_version
 from orthanc_gcp.ledger.upgrade import LATEST, prepare
+from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.orthanc.installation import Service
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.keys import STORE
 from tests.support.ledgers import arrival
 from tests.support.orthanc import free_port
 from tests.support.public_installation import public_folder
+from tests.support.simulation import FakeClock
 
 ACCOUNT = {**STORE, "ServiceAccountFile": "key.json"}
 SEND = [{"To": "a"}]
 
 
-def lines(folder: Path, section=None, **whole) -> dict[str, Finding]:
+def lines(folder: Path, section=None, rest=None, **whole) -> dict[str, Finding]:
     options = {"Accounts": {"a": ACCOUNT}, "Send": SEND, **(section or {})}
     settings = read({"GoogleCloudPlatform": options, **whole}, folder)
-    site = Site(folder, settings, sidecar=True)
+    site = Site(folder, settings, rest=rest, sidecar=True)
     return {finding.check: finding for finding in check_custody(site)}
 
 
@@ -55,6 +58,21 @@ def test_without_a_rule_nothing_is_needed(tmp_path):
     found = lines(tmp_path, {"Send": []})
     for name in ("rules", "packages", "database", "recycling"):
         assert found[name].result is Result.SKIPPED, name
+
+
+def test_what_a_gateway_needs(tmp_path, monkeypatch):
+    gateway = {"Send": [], "Gateway": {"Aets": {"A": "a"}}}
+    found = lines(tmp_path, gateway)["packages"]
+    assert found.cause == f"{sys.executable} has all that the gateway needs"
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "pynetdicom.py").write_text("raise ModuleNotFoundError('No module pynetdicom')")
+    monkeypatch.setenv("PYTHONPATH", str(hidden))
+    found = lines(tmp_path, {**gateway, "Send": SEND})["packages"]
+    assert found.result is Result.FAILED
+    assert "the worker and gateway cannot be started" in found.cause
+    assert "pynetdicom" in found.cause
+    assert "'orthanc-gcp[worker,gateway]'" in found.remedy
 
 
 def test_rules_with_a_mistake_or_for_an_account_with_one(tmp_path):
@@ -106,6 +124,14 @@ def test_a_database_that_does_not_answer(tmp_path):
     assert line.result is Result.FAILED
     assert "the database 127.0.0.1/custody cannot be reached" in line.cause
     assert "pw-1" not in str(line)
+
+
+def test_a_database_that_may_only_be_read(postgresql, tmp_path):
+    read_only = f"{postgresql}?options=-c%20default_transaction_read_only%3Don"
+    line = lines(tmp_path, {"Database": read_only})["database"]
+    assert line.result is Result.FAILED
+    assert "can only be read" in line.cause
+    assert "name the primary" in line.remedy
 
 
 @pytest.fixture
@@ -256,6 +282,32 @@ def test_rows_that_wait_for_nobody(waiting):
     assert no_rule.result is Result.WARNING
     assert "has no rule in Send" in no_rule.cause
     assert "put a rule into Send" in no_rule.remedy
+
+
+def test_rows_that_wait_while_orthanc_runs_and_its_worker_does_not(waiting):
+    """Where Orthanc does not run, its worker comes with it; here it has ended."""
+    section = {"Accounts": {"account": ACCOUNT}, "Send": [{"To": "account"}]}
+    rest = OrthancRest(f"http://127.0.0.1:{free_port()}")
+    found = lines(waiting, section, rest, StorageDirectory=str(waiting))["standstill"]
+    assert found.result is Result.WARNING
+    assert "2 instances wait" in found.cause
+    assert "no worker runs" in found.cause
+    assert "see Orthanc's log" in found.remedy
+
+
+def test_a_worker_that_does_not_follow_its_orthanc(tmp_path):
+    engine = connect(f"sqlite:///{tmp_path}/orthanc-gcp.sqlite")
+    prepare(engine)
+    registry = worker_registry(engine, "worker", FakeClock())  # it has begun long ago
+    registry.reserve()
+    registry.join()
+    try:
+        found = lines(tmp_path, StorageDirectory=str(tmp_path))["standstill"]
+    finally:
+        registry.leave()
+        engine.dispose()
+    assert found.result is Result.WARNING
+    assert "does not follow" in found.cause
 
 
 def test_who_is_written_to_and_who_else_may_read_the_password(tmp_path):

@@ -169,6 +169,16 @@ def test_a_port_that_another_program_has(tmp_path, whole):
         assert f"listens at port {whole['DicomPort']} (DicomPort)" in line.cause
         off = lines(tmp_path, {**whole, "DicomServerEnabled": False})["ports"]
         assert off.cause == f"nobody listens at {whole['HttpPort']}"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        account = {"Accounts": {"a": user_account("http://127.0.0.1:1")}}
+        gateway = {"Port": port, "Aets": {"A": "a"}}
+        line = lines(tmp_path, {**whole, "GoogleCloudPlatform": {**account, "Gateway": gateway}})
+        assert line["ports"].result is Result.FAILED
+        assert f"port {port} (Gateway.Port), so that the gateway cannot" in line["ports"].cause
+        gateway["StartWithOrthanc"] = False  # it may be that gateway which listens there
+        line = lines(tmp_path, {**whole, "GoogleCloudPlatform": {**account, "Gateway": gateway}})
+        assert line["ports"].result is Result.PASSED
 
 
 # -- While it runs --------------------------------------------------------------------------------

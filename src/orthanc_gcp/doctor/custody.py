@@ -98,12 +98,16 @@ def _schedule(site: Site) -> str:
 
 
 def _extras(site: Site) -> str:
-    """The worker is started with the interpreter that the script names: that one is asked."""
-    _needs_worker(site)
+    """Both are started with the interpreter that the script names: that one is asked."""
+    programs = _programs(site.settings)
+    if not programs:
+        raise NotApplicableError("neither a rule nor a gateway: nothing more is needed")
+    what = " and ".join(programs)
     interpreter, packages = _worker_python(site)
-    command = [interpreter, "-P", "-c", "import orthanc_gcp.worker.assembly, psycopg"]
+    modules = ", ".join(f"orthanc_gcp.{one}" for one in programs.values())
+    command = [interpreter, "-P", "-c", f"import {modules}, psycopg"]
     path = os.pathsep.join(filter(None, (packages, os.environ.get("PYTHONPATH"))))
-    remedy = f"{interpreter} -m pip install 'orthanc-gcp[worker]'"
+    remedy = f"{interpreter} -m pip install 'orthanc-gcp[{','.join(programs)}]'"
     try:
         done = subprocess.run(  # noqa: S603 - a program of ours, and no shell # nosec B603
             command,
@@ -116,7 +120,7 @@ def _extras(site: Site) -> str:
         )
     except OSError as error:
         raise CheckFailedError(
-            f"{interpreter}, which the script names for the worker, cannot be run: "
+            f"{interpreter}, which the script names for the {what}, cannot be run: "
             f"{error.strerror}",
             "install orthanc-gcp where Orthanc's user may run it, such as /opt/orthanc-gcp, then: "
             f"orthanc-gcp install --orthanc-config {site.config}",
@@ -125,8 +129,16 @@ def _extras(site: Site) -> str:
         raise UnknownError(f"{interpreter} takes too long to start", "try again") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason is given"])[-1]
-        raise CheckFailedError(f"the worker cannot be started: {last}", remedy)
-    return f"{interpreter} has all that the worker needs"
+        raise CheckFailedError(f"the {what} cannot be started: {last}", remedy)
+    return f"{interpreter} has all that the {what} {'needs' if len(programs) == 1 else 'need'}"
+
+
+def _programs(settings: Settings) -> dict[str, str]:
+    """What Orthanc starts beside itself, by the extra of the package that has what it needs."""
+    programs = {"worker": "worker.assembly"} if settings.has_rules else {}
+    if settings.gateway is not None and settings.gateway.start_with_orthanc:
+        programs["gateway"] = "gateway.gateway"
+    return programs
 
 
 def _worker_python(site: Site) -> tuple[str, str]:
@@ -221,6 +233,7 @@ def _server(settings: Settings) -> str:
     database = f"{engine.url.host or 'a local socket'}/{engine.url.database}"
     try:
         with engine.connect() as connection:
+            read_only = connection.scalar(sql.text("SHOW transaction_read_only")) == "on"
             writable = connection.scalar(
                 sql.text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
             )
@@ -235,6 +248,11 @@ def _server(settings: Settings) -> str:
         ) from None
     finally:
         engine.dispose()
+    if read_only:
+        raise CheckFailedError(
+            f"{database} can only be read, so that nothing is sent: it is a standby, or is set so",
+            "let Database name the primary, or end default_transaction_read_only",
+        )
     if not writable:
         raise CheckFailedError(
             f"{engine.url.username} may not make tables in {database}",
@@ -285,7 +303,7 @@ def _standstill(site: Site) -> str:
         ledger = Ledger(engine, stores=stores_of(settings))
         wanted = ledger, [one.name for one in settings.accounts], settings.rejections
         found = find_problems(*wanted) if runs else without_worker(*wanted, settings.rules)
-        if settings.rules:  # it is started with Orthanc
+        if settings.rules and not runs and not site.is_running:  # it is started with Orthanc
             found = [one for one in found if one.kind is not ProblemKind.WORKER]
     except (LedgerError, SQLAlchemyError, OSError):
         raise NotApplicableError("no ledger can be read") from None

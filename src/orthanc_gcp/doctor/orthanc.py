@@ -66,6 +66,11 @@ class Site:
     sidecar: bool = False
 
     @property
+    def is_running(self) -> bool:
+        """Whether this Orthanc is known to run just now."""
+        return self.rest is not None or (self.service is not None and self.service.pid is not None)
+
+    @property
     def executable(self) -> Path:
         """What is run as Orthanc."""
         return self.service.executable if self.service else DEFAULT_EXECUTABLE
@@ -258,14 +263,17 @@ def _ports(site: Site) -> str:
         raise NotApplicableError("who runs Orthanc is not known, or sees more than this user")
     if site.service.pid is not None:
         raise NotApplicableError("Orthanc runs")
+    gateway = site.settings.gateway
     ports = {
         "HttpPort": options.http_port if options.http_server_enabled else 0,
         "DicomPort": options.dicom_port if options.dicom_server_enabled else 0,
+        "Gateway.Port": gateway.port if gateway and gateway.start_with_orthanc else 0,
     }
     for option, port in ports.items():
         if port and _is_taken(port):
+            what = "the gateway" if option == "Gateway.Port" else "Orthanc"
             raise CheckFailedError(
-                f"another program listens at port {port} ({option}), so that Orthanc cannot start",
+                f"another program listens at port {port} ({option}), so that {what} cannot start",
                 f"end that program, which `ss -ltnp` names, or let {option} name another port",
             )
     return "nobody listens at " + " and ".join(f"{port}" for port in ports.values() if port)
