@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_a_certificate_is_asked_for(start, tls):
     stranger = associate(port, tls_args=(context(tls, own=False), "localhost"))
     assert stranger.is_established
     stranger.release()
+
+
+@pytest.mark.parametrize("name", ["process_request_thread", "gcp-association"])
+def test_threads_that_cannot_be_started_leave_room(start, monkeypatch, name):
+    """As at a limit of tasks: what is closed for that counts no more."""
+    gateway = start({"MaxAssociations": 1})
+    begin = threading.Thread.start
+
+    def refuse(thread):
+        if name in thread.name:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as there:
+        there.setattr(threading.Thread, "start", refuse)
+        for _ in range(30):
+            assert ends(gateway.port, request()) == b""
+    association = associate(gateway.port)
+    assert association.is_established
+    assert association.send_c_echo().Status == 0
+    association.release()
 
 
 def test_silent_connections_leave_room(start):

@@ -105,20 +105,28 @@ class Server(ThreadingMixIn, TCPServer):
         if full:
             _log.warning("a connection from %s was closed: there are too many", client_address[0])
             self.shutdown_request(request)
-        else:
+            return
+        try:
             super().process_request(request, client_address)
+        except RuntimeError as error:  # no thread can be started just now
+            self._leave()
+            self.shutdown_request(request)
+            _log.warning("a connection from %s was closed: %s", client_address[0], error)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Make an association of a connection; what fails costs this connection only."""
         try:
             connection = self._secured(request)
-            association = self._associate(connection, client_address)
-            association.start()
+            self._begin(self._associate(connection, client_address))
         except (OSError, ValueError) as error:
             self._leave()
             request.close()
             if not isinstance(error, ConnectionError):
                 _log.warning("no TLS with %s: %s", client_address[0], type(error).__name__)
+        except RuntimeError as error:  # no thread can be started just now
+            self._leave()
+            request.close()
+            _log.warning("a connection from %s was closed: %s", client_address[0], error)
         except BaseException:
             self._leave()
             request.close()
@@ -146,9 +154,17 @@ class Server(ThreadingMixIn, TCPServer):
         own.implementation_version_name = self._entity.implementation_version_name
         own.supported_contexts = self._contexts  # which nobody changes
         peer.address_info = AddressInformation.from_tuple(address)
+        return association
+
+    def _begin(self, association: WorkstationAssociation) -> None:
         with self._lock:
             self._open.add(association)
-        return association
+        try:
+            association.start()
+        except BaseException:
+            with self._lock:
+                self._open.discard(association)
+            raise
 
     def _forget(self, association: WorkstationAssociation) -> None:
         with self._lock:
