@@ -6,12 +6,34 @@ import json
 
 import pytest
 
+from orthanc_gcp.ledger.schema import RetrievedState
 from tests.commands.conftest import site
+from tests.orthanc.orthanc_stub import stub
 from tests.support.site import make_study
 from tests.support.studies import read, run, run_json, store
 from tests.support.terminal import invoke
 
 __all__ = ["site"]
+
+ENDED = {
+    "Id": 1,
+    "Study": "1.2",
+    "Series": None,
+    "Instance": None,
+    "Bytes": False,
+    "Cause": "request",
+    "State": "complete",
+    "Instances": 0,
+    "ReceivedBytes": 0,
+    **{state.capitalize(): 0 for state in RetrievedState},
+    "Requested": "2026-01-01T00:00:00+00:00",
+    "Ended": "2026-01-01T00:01:00+00:00",
+    "Reason": None,
+    "Detail": None,
+    "Lacking": [],
+    "MoreLacking": 0,
+}
+"""A retrieval as the REST API shows it."""
 
 
 def stored(site):
@@ -41,6 +63,31 @@ def test_what_does_not_come_is_said(site):
     said = run(site, "retrieve", "google", "1.2.3.4", "--wait", *where, code=1)
     assert "INCOMPLETE, 0 of 0 instances in Orthanc" in said
     assert "  not_listed: the store lists no such study, series or instance" in said
+
+
+def test_all_are_shown_however_many(site, monkeypatch):
+    monkeypatch.setattr("orthanc_gcp.commands.retrieval.retrieve._PAGE", 1)
+    where = ("--orthanc", site.orthanc.url)
+    for uid in "1.2.3.5", "1.2.3.6":
+        run(site, "retrieve", "google", uid, *where)
+    found = run_json(site, "retrieve", "google", *where)["Retrievals"]
+    assert [one["Study"] for one in found[:2]] == ["1.2.3.6", "1.2.3.5"]
+
+
+def test_the_oldest_counts_too_behind_the_plugin(config):
+    """Which gives them in pages."""
+
+    def page(state, following):
+        return {"Retrievals": [{**ENDED, "State": state}], "Next": following}
+
+    path = "GET /gcp/accounts/my-google/retrievals?after="
+    pages = {f"{path}0&limit=1000": page("complete", "7")}
+    pages[f"{path}7&limit=1000"] = page("incomplete", "")
+    with stub({"GET /gcp/accounts": [], **pages}) as server:
+        where = ("--wait", "--json", "--orthanc", server.url)
+        done = invoke("retrieve", config, "my-google", *where, code=1)
+    states = [one["State"] for one in json.loads(done.output)["Retrievals"]]
+    assert states == ["complete", "incomplete"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ __all__ = ["retrieve"]
 _INCOMPLETE, _NO_ROUTE = 1, 404
 _LEVELS = ("Study", "Series", "Instance")
 _EVERY = 0.5
+_PAGE = 1000
 _TRIES = 60
 """So often Orthanc, or the worker, may fail to answer, one time after another."""
 
@@ -120,12 +121,20 @@ class _Worker:
         return list(self._call("POST", f"{self._path}/retrieve", body)["Retrievals"])
 
     def found(self, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        """Some retrievals, or the newest of all."""
+        """Some retrievals, or all."""
         path = f"{self._path}/retrievals"
         if numbers is None:
-            return list(self._call("GET", path)["Retrievals"])
+            return self._all(path)
         pages = (self._call("GET", f"{path}?id={number}") for number in numbers)
         return [one for page in pages for one in page["Retrievals"]]
+
+    def _all(self, path: str) -> list[dict[str, Any]]:
+        found, after = [], "0"
+        while after:
+            page = self._call("GET", f"{path}?after={after}&limit={_PAGE}")
+            found += page["Retrievals"]
+            after = page["Next"]
+        return found
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """What the worker answers, which may be starting, or be started again."""
@@ -178,12 +187,15 @@ class _Ledger:
         )
 
     def found(self, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        """Some retrievals, or the newest of all."""
+        """Some retrievals, or all."""
         from orthanc_gcp.retrieval.report import as_json
 
         report = self._ledger.retrievals.report
         if numbers is None:
-            return [as_json(one) for one in report(self._account)]
+            found: list[dict[str, Any]] = []
+            while page := report(self._account, after=found[-1]["Id"] if found else 0, limit=_PAGE):
+                found += map(as_json, page)
+            return found
         some = (report(self._account, number=number) for number in numbers)
         return [as_json(one) for page in some for one in page]
 
