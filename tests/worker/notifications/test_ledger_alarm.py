@@ -56,6 +56,23 @@ def alarm(receiver, steady):
     return LedgerAlarm(receiver.post, Outage(logging.getLogger("w"), "down", "up", steady), steady)
 
 
+def test_one_account_after_the_other(alarm, receiver, steady):
+    """A receiver may take as long as a step of a worker may, and so may all of them together."""
+    accounts = [AccountOverview(name, counts=TransferCounts()) for name in "abc"]
+    alarm.failed(accounts, "disk full")
+    steady.time += SEEN_WITHIN
+    for told in range(1, 5):
+        alarm.failed(accounts, "disk full")
+        assert len(receiver.told) == min(told, 3)
+    for told in range(4, 8):
+        alarm.works(accounts)
+        assert len(receiver.told) == min(told, 6)
+    assert [(one["Account"], one["Raised"]) for one in receiver.told] == [
+        *((name, True) for name in "abc"),
+        *((name, False) for name in "abc"),
+    ]
+
+
 def test_it_is_told_once_and_its_end(alarm, receiver, steady):
     began = steady.utc().timestamp()
     alarm.failed([WAITING], "disk full")

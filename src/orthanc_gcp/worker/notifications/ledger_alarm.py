@@ -53,9 +53,11 @@ class LedgerAlarm:
         if now - since < SEEN_WITHIN:
             return
         problem = unsent(since_utc, f"the ledger cannot be used: {words}")
+        # One at a time: the next comes with the next step, which a slow receiver is not to delay.
         for one in accounts:
             if one.account not in self._told:
                 self._tell(one.with_problems(problem), raised=True)
+                return
 
     def works(self, accounts: Iterable[AccountOverview]) -> None:
         """It is used again; what else is the matter with an account goes on by itself."""
@@ -64,10 +66,10 @@ class LedgerAlarm:
             return
         for one in accounts:
             if one.account in self._told:
-                if one.problems:
-                    self._told.discard(one.account)
-                else:
+                if not one.problems:
                     self._tell(one, raised=False)
+                    return
+                self._told.discard(one.account)
 
     def _tell(self, account: AccountOverview, *, raised: bool) -> None:
         if self._clock.now() < self._resume:
