@@ -40,8 +40,6 @@ from orthanc_gcp.redaction import readable
 
 __all__ = ["run"]
 
-"""The exit code after a signal, as shells have it for SIGINT."""
-
 
 def run(asked: Options, settings: Settings, ledger: Ledger) -> int:
     """Compare, and print what is found; the exit code.
