@@ -14,7 +14,16 @@ from compat.releases import (
     orthanc_program,
     shared_folder,
 )
-from tests.integration.test_answer_for_orthanc import dcmtk, find, gateway, running_site
+from orthanc_gcp.orthanc.find import FindLimits, find_all
+from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.gateway import scu
+from tests.integration.test_answer_for_orthanc import (
+    dcmtk,
+    find,
+    gateway,
+    instance,
+    running_site,
+)
 from tests.support.orthanc import Orthanc, wait_until
 
 VENV = "/opt/gateway"
@@ -34,7 +43,7 @@ def test_each_instance_is_a_sub_operation(release: Path, tmp_path: Path) -> None
     def start(configuration: dict[str, object]) -> Orthanc:
         made = Orthanc(
             tmp_path / "orthanc",
-            configuration,
+            {**configuration, "LimitFindResults": 2},
             executable=orthanc_program(release, tmp_path),
             python_script=script,
         )
@@ -51,9 +60,22 @@ def test_each_instance_is_a_sub_operation(release: Path, tmp_path: Path) -> None
         assert "Completed Suboperations       : 5" in said
         assert len(list(site.received.iterdir())) == 5
 
+        query = scu.keys("STUDY", StudyInstanceUID="")
+        assert scu.find(site.dicom_port, query, called="ORTHANC")[1].Status == 0x0000
+        assert site.request("POST", "/instances", instance(7, 1)).status == 200
+        assert scu.find(site.dicom_port, query, called="ORTHANC")[1].Status == 0xFE00
+
+        # An accession number that more studies have than it finds at once.
+        for number in range(11, 16):
+            file = instance(number, 1, AccessionNumber="many")
+            assert site.request("POST", "/instances", file).status == 200
+        limits = FindLimits(2)
+        named = find_all(OrthancRest(site.url), "Study", {"00080050": "many"}, (), limits)
+        assert len(list(named)) == 5
+
         # What is missing is one more, which has failed, and comes last.
         site.emulator.stop()
         said = dcmtk(site, "movescu", "-P", "-aem", "DEST", keys=keys)
         assert "0xb000: Warning" in said, said
         assert "Failed Suboperations          : 1" in said
-        assert sorted(find(site)) == ["1.2.1", "1.2.3"]
+        assert len(find(site)) == 2

@@ -64,6 +64,9 @@ class FoundResource:
 class FindLimits:
     """How many matches Orthanc gives to one query; 0 for all.
 
+    Orthanc 1.12.7 gives so many, and the next ones to the next question (``Since``); 1.10.1 gives
+    one more at first, and no next ones.
+
     Attributes
     ----------
     results
@@ -75,10 +78,32 @@ class FindLimits:
     results: int = 0
     instances: int = 0
 
-    def may_have_cut(self, level: str, matches: int) -> bool:
-        """Whether there may be more than so many: Orthanc looks for one beyond its limit."""
-        limit = self.instances if level == "Instance" else self.results
-        return 0 < limit < matches
+    def is_reached(self, level: str, matches: int) -> bool:
+        """Whether an answer with so many matches may have been cut."""
+        return 0 < self._of(level) <= matches
+
+    def is_passed(self, level: str, matches: int) -> bool:
+        """Whether it may have been cut, and nothing more is to be had."""
+        return 0 < self._of(level) < matches
+
+    def have_cut(
+        self, rest: OrthancRest, level: str, query: Mapping[str, str], matches: int
+    ) -> bool:
+        """Whether there may be more than so many that match, which are all that was given.
+
+        Raises
+        ------
+        OrthancUnavailableError, OrthancRefusedError
+            As :func:`find`.
+        """
+        if not self.is_reached(level, matches):
+            return False
+        return self.is_passed(level, matches) or any(
+            find(rest, level, query, most=1, since=matches)
+        )
+
+    def _of(self, level: str) -> int:
+        return self.instances if level == "Instance" else self.results
 
 
 NO_LIMITS = FindLimits()
@@ -97,6 +122,7 @@ def find(
     wanted: Collection[str] = (),
     *,
     most: int,
+    since: int = 0,
 ) -> Iterator[FoundResource]:
     """What matches, at most so many; in names of persons, the case of letters does not count.
 
@@ -108,6 +134,8 @@ def find(
         What has to match, by tag.
     wanted
         The tags of what is wanted of each match.
+    since
+        So many matches are left out, which are known by then.
 
     Raises
     ------
@@ -119,6 +147,7 @@ def find(
     body = {
         "Level": level,
         "Expand": True,
+        "Since": since,
         "Limit": most,
         "CaseSensitive": False,
         "Query": {_written(tag): value for tag, value in query.items()},
@@ -167,14 +196,27 @@ def find_all(
 
 def _named(rest: OrthancRest, tag: str, value: str, limits: FindLimits) -> list[str]:
     """What has a key, or one alike."""
-    if tag == _ACCESSION_NUMBER:  # for which Orthanc has no other question
-        studies = list(find(rest, "Study", {tag: value}, most=_MOST_STUDIES))
-        if len(studies) == _MOST_STUDIES or limits.may_have_cut("Study", len(studies)):
-            words = "more studies may have this accession number than LimitFindResults lets it find"
-            raise OrthancRefusedError(words)
-        return [one.orthanc_id for one in studies]
+    if tag == _ACCESSION_NUMBER:
+        return _studies(rest, value, limits)
     values = [one.strip(_PADDING) for one in value.split("\\")]
     return looked_up(rest, _UNIQUE[tag], list(filter(None, values)))
+
+
+def _studies(rest: OrthancRest, number: str, limits: FindLimits) -> list[str]:
+    """What has an accession number, or one alike, by which Orthanc looks nothing up."""
+    found: list[str] = []
+    while True:
+        query = {_ACCESSION_NUMBER: number}
+        page = [
+            one.orthanc_id
+            for one in find(rest, "Study", query, most=_MOST_STUDIES, since=len(found))
+        ]
+        found += page
+        if limits.is_passed("Study", len(page)) or len(found) >= _MOST_STUDIES:
+            words = "more studies may have this accession number than LimitFindResults lets it find"
+            raise OrthancRefusedError(words)
+        if not limits.is_reached("Study", len(page)):
+            return found
 
 
 def _is_above(tag: str, level: str) -> bool:

@@ -76,7 +76,8 @@ def local_answers(
         made = orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE)
         answers.append(bytes(made))
     number = len(answers)
-    return answers, number < MOST_ANSWERS and not limits.may_have_cut(_LEVELS[level], number)
+    is_cut = number == MOST_ANSWERS or limits.have_cut(rest, _LEVELS[level], keys, number)
+    return answers, not is_cut
 
 
 def _is_plain(tag: str) -> bool:

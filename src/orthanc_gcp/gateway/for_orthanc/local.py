@@ -95,18 +95,22 @@ class LocalStore:
     ) -> Iterable[FoundResource]:
         level = _LEVELS[path]
         if path == self._path or not query:
-            return self._counted(level, find(self._rest, level, query, wanted, most=MOST_MATCHES))
+            return self._counted(level, query, wanted)
         if self._path:  # to be counted, maybe for hundreds of matches
             found = list(find(self._rest, level, query, wanted, most=MOST_MATCHES))
             if self._answers[path].is_whole(len(found)):
                 return found
         return find_all(self._rest, level, query, wanted, self._limits)
 
-    def _counted(self, level: str, found: Iterable[FoundResource]) -> Iterator[FoundResource]:
+    def _counted(
+        self, level: str, query: Mapping[str, str], wanted: Collection[str]
+    ) -> Iterator[FoundResource]:
         number = 0
-        for number, one in enumerate(found, 1):  # noqa: B007 - what is left of it counts
+        for one in find(self._rest, level, query, wanted, most=MOST_MATCHES):
+            number += 1
             yield one
-        self.is_cut |= number == MOST_MATCHES or self._limits.may_have_cut(level, number)
+        is_cut = number == MOST_MATCHES or self._limits.have_cut(self._rest, level, query, number)
+        self.is_cut |= is_cut
 
     @contextmanager
     def open(
