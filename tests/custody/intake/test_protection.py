@@ -540,6 +540,47 @@ def test_changes_that_were_recycled_unread_are_lost(room, clock, caplog):
     assert "16 changes" in event.detail
 
 
+def losses_of(room):
+    """The changes that count as lost, in the words that people are told, and as numbers."""
+    room.scan(SWEEP_EVERY + 1)
+    words = [event.detail for event in events_of(room.ledger, "changes missing")]
+    with room.ledger.reading() as connection:
+        return words, connection.execute(sql.select(lost_changes)).all()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_deleted_when_all_of_it_was_sent_is_no_loss(room, clock, restarted):
+    """As by a router, day by day: no change is left by which the index could be known."""
+    for name in "ABC":
+        room.receive(name).read()
+        room.settle(name)
+        room.scan()
+        read = room.ledger.indexes.get(room.follower.source).seq
+        room.orthanc.json("DELETE", f"/patients/{room.patients[name]}")
+        room.scan()
+        assert room.ledger.indexes.get(room.follower.source).seq == read
+        if restarted:
+            room.start()
+        clock.now += MISSING_ALONE_FOR + 1
+        assert losses_of(room) == ([], [])
+    assert len(room.states) == 3
+    assert room.follower.source == "test/ORTHANC"
+
+
+def test_what_was_deleted_unread_is_lost_though_all_is_deleted_then(room, clock):
+    room.receive("A").read()
+    room.receive("B")
+    room.orthanc.json("DELETE", f"/patients/{room.patients['B']}")
+    room.receive("C").read()
+    for name in "AC":
+        room.orthanc.json("DELETE", f"/patients/{room.patients[name]}")
+    room.scan()
+    clock.now += MISSING_ALONE_FOR + 1
+    words, (lost,) = losses_of(room)
+    assert (lost.changes, lost.last_seq - lost.first_seq) == (4, 3), "of B, and of no other"
+    assert len(words) == 1
+
+
 def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
     room.receive("A")
     monkeypatch.setattr(room.source, "describe", lambda *_: [])

@@ -228,8 +228,10 @@ class Follower:
         self._comparison.turn_to(found.cursor.source)
         if found.follows and found.match < Match.PARTIAL:
             self._comparison.open_gap()
-        if found.match in (Match.EMPTIED, Match.RESTORED) or self._is_behind(found.cursor):
-            self._start_over(found.cursor, is_emptied=found.match is Match.EMPTIED)
+        if found.match is Match.EMPTIED:
+            self._go_on_emptied(found.cursor)
+        elif found.match is Match.RESTORED or self._is_behind(found.cursor):
+            self._start_over(found.cursor)
         elif found.follows:
             self._go_on_with(found.cursor)
         else:
@@ -243,7 +245,15 @@ class Follower:
     def _is_behind(self, cursor: Cursor) -> bool:
         return not cursor.marks and self._orthanc.last_change() < cursor.seq
 
-    def _start_over(self, cursor: Cursor, *, is_emptied: bool) -> None:
+    def _go_on_emptied(self, cursor: Cursor) -> None:
+        """Nothing of what was read is there any more, and the numbers of the changes go on."""
+        _log.info(
+            "Orthanc has nothing of its index %s any more that was read: what it has is compared",
+            cursor.source,
+        )
+        self._take_up(self._marked(replace(cursor, marks=())))
+
+    def _start_over(self, cursor: Cursor) -> None:
         """The last change that was read is not there: from the last on that is."""
         _log.warning(
             "Orthanc's index %s is an earlier state of what it was: it is read again, and compared",
@@ -252,19 +262,23 @@ class Follower:
         there = tuple(mark for mark in cursor.marks if has_mark(self._orthanc, mark))
         seq = there[0].seq if there else 0
         self._read_before.add(cursor)
-        if not is_emptied:  # what was received behind that may be nowhere any more
-            source, newest = cursor.source, [seconds_of(mark.date) for mark in cursor.marks[:1]]
-            if there:
-                since = seconds_of(there[0].date)
-            else:  # its changes were cleared, too
-                since = newest_received(self._ledger, self._orthanc, source)
-            self._undone = None
-            self._ledger.indexes.undo(source, since, max(self._ledger.now(), since, *newest))
-            self._undone = source, self._ledger.indexes.undone(source)
+        # What was received behind that may be nowhere any more.
+        source, newest = cursor.source, [seconds_of(mark.date) for mark in cursor.marks[:1]]
+        if there:
+            since = seconds_of(there[0].date)
+        else:  # its changes were cleared, too
+            since = newest_received(self._ledger, self._orthanc, source)
+        self._undone = None
+        self._ledger.indexes.undo(source, since, max(self._ledger.now(), since, *newest))
+        self._undone = source, self._ledger.indexes.undone(source)
         restored = replace(cursor, seq=seq, marks=there, missing=())
+        self._take_up(restored if there else self._marked(restored))
+
+    def _take_up(self, cursor: Cursor) -> None:
+        """Go on from elsewhere than the ledger says: written down."""
         self._let_go_at = None
-        self._cursor = restored if there else self._marked(restored)
-        self._ledger.arrivals.record([], self._cursor)
+        self._cursor = cursor
+        self._ledger.arrivals.record([], cursor)
 
     def _mark(self, cursor: Cursor, known: Sequence[Cursor]) -> None:
         """Remember what an index is recognized by from now on, if there is anything in it."""

@@ -197,7 +197,9 @@ def source_of(ledger: Ledger, orthanc: OrthancSource) -> str:
         known = ledger.indexes.all()
         found = recognize(ledger, orthanc, name, known)
         if found is not None and found[0] in (Match.EMPTIED, Match.RESTORED):
-            raise OrthancError("its index is an earlier state of what it was: start a worker first")
+            raise OrthancError(
+                "its index is an earlier state of what it was, or was emptied: start a worker first"
+            )
         if found is not None and is_apart(orthanc, found[1]):
             raise OrthancError(
                 f"it has what no worker has read: is it a copy of {found[1].source}?"
