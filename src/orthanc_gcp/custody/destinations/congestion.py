@@ -223,7 +223,8 @@ class CongestionWindow:
             reasons = self.totals.failed_for(error.reason)
             self.totals = replace(self.totals, throttled=self.totals.throttled + 1, reasons=reasons)
             if error.status == TOO_MANY_REQUESTS:
-                if not self._pace.refused(began) and error.retry_after is None:
+                says_when = error.retry_after is not None
+                if not self._pace.refused(began, says_when=says_when) and not says_when:
                     return max(0.0, self._resume - self._clock.now())
             elif began >= self._throttled_at:
                 self._throttled_at = self._clock.now()
@@ -256,7 +257,7 @@ class CongestionWindow:
         if error is None:
             self._pace.taken(0, began)
         elif error.status == TOO_MANY_REQUESTS:
-            self._pace.refused_to_read(began)
+            self._pace.refused_to_read(began, says_when=error.retry_after is not None)
 
     def fed(self, connections: int, seconds: float | None = None) -> int:
         """How many of some connections a quota of requests leaves work for.

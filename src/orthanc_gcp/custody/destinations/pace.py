@@ -5,6 +5,8 @@ differs between projects), nor whether it counts bytes or requests. It is found 
 a refusal nothing more begins until all that runs has ended, then one request asks whether there is
 room again. When it is let in, the quota has room for all that was taken before: that, a second, is
 the pace, less a little. It rises slowly, and after a while without a refusal nothing limits it.
+Where a refusal says when to ask again (``Retry-After``, RFC 9110 §10.2.3), there was no room until
+then, as if somebody had asked before in vain.
 
 Only one of both is limited: at first bytes, unless requests were small. Whoever keeps to a limit
 and is refused long before it is used up has kept to the wrong one, and so has whoever keeps to one
@@ -124,10 +126,15 @@ class Pace:
             self._taken.append((began, size))
             self._reads += not size
 
-    def refused_to_read(self, began: float) -> None:
+    def refused_to_read(self, began: float, *, says_when: bool = False) -> None:
         """A request that only reads was one too many; no matter while bytes are limited.
 
         Unless that is so again and again: it has none, and that is the wrong limit.
+
+        Parameters
+        ----------
+        says_when
+            The answer says when to ask again.
         """
         with self._lock:
             limits_bytes = self._rate_at(self._clock.now(), _Unit.BYTES) > 0
@@ -135,14 +142,20 @@ class Pace:
             is_wrong = self._may_be_wrong and self._are_reads_refused
             matters = not limits_bytes or self._asking or is_wrong
         if matters:
-            self.refused(began)
+            self.refused(began, says_when=says_when)
 
-    def refused(self, began: float) -> bool:
-        """A request that began at a time was one too many; whether nobody had said so since."""
+    def refused(self, began: float, *, says_when: bool = False) -> bool:
+        """A request that began at a time was one too many; whether nobody had said so since.
+
+        Parameters
+        ----------
+        says_when
+            The answer says when to ask again.
+        """
         with self._lock:
             if began < self._refused_at:
                 return False
-            self._asked_in_vain = self._asking
+            self._asked_in_vain = self._asking or says_when
             if not self._asking:
                 self._used_up_at = began
             self._refused_at = self._clock.now()
