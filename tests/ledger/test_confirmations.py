@@ -6,7 +6,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series
-from orthanc_gcp.ledger.schema import Priority, State
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from tests.support.ledgers import (
     ORTHANC,
     SERIES,
@@ -161,6 +161,25 @@ def test_bytes_that_were_read_confirm_no_version_that_came_meanwhile(ledger, clo
     assert states(ledger) == {"1": State.ACKNOWLEDGED}
     ledger.confirmations.confirm({seen.id: clock.now}, {seen.id: "new"})
     assert states(ledger) == {"1": State.CONFIRMED}
+
+
+def test_what_came_from_the_store_and_is_doubted_is_read_back_like_all_else(ledger, clock):
+    """No answer has ever acknowledged it: it was there when it was retrieved."""
+    retrieved = {"retrieved_sha256": "d", "retrieved_at": clock.now - 60}
+    ledger.arrivals.record([arrival("1", source="another", **retrieved)])
+    ledger.arrivals.record([arrival("2", sop_instance_uid="1.1", received_at=6000.0)])
+    claim(ledger)
+    settle_batch(ledger, State.QUARANTINED, reason="conflict", sha256="d")
+    assert states(ledger) == {"1": State.ACKNOWLEDGED, "2": State.QUARANTINED}
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    assert ledger.confirmations.acknowledged_at([row.id]) == {row.id: clock.now - 60}
+    clock.now += 1
+    ledger.confirmations.postpone([row.id], clock.now)
+    ledger.confirmations.confirm({row.id: clock.now}, {row.id: "d"})
+    assert states(ledger)["1"] == State.CONFIRMED
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.reason).where(transfers.c.id == row.id)
+        assert connection.scalar(query) == "retrieved", "still, nobody has sent it"
 
 
 def test_what_was_not_seen_is_searched_again_at_its_time(ledger, clock):

@@ -106,6 +106,10 @@ _MAKE_DUE = (
     )
     .values(next_attempt_at=sql.bindparam("now"))
 )
+_WITHOUT_FAULT = sql.case(
+    (transfers.c.reason == TransferReason.RETRIEVED, transfers.c.reason), else_=sql.null()
+)
+"""The reason of what is as it should be: that it was not sent is true still."""
 _OWN_SHA256 = sql.func.coalesce(transfers.c.sha256, "")
 _COMPARED = sql.bindparam("compared", type_=sql.Text)
 _CONFIRM = (
@@ -126,7 +130,7 @@ _CONFIRM = (
         confirmed_at=sql.bindparam("seen_at"),
         batch=sql.null(),
         next_attempt_at=sql.null(),
-        reason=sql.null(),
+        reason=_WITHOUT_FAULT,
         detail=sql.null(),
         stored_sha256=sql.null(),
     )
@@ -312,7 +316,8 @@ class Confirmations:
         """
         if not rows:
             return
-        values: dict[str, object] = {"next_attempt_at": due, "reason": reason, "detail": detail}
+        values: dict[str, object] = {"next_attempt_at": due, "detail": detail}
+        values["reason"] = _WITHOUT_FAULT if reason is None else reason
         if counts:
             values["attempts"] = transfers.c.attempts + 1
         if other_is_there:

@@ -225,13 +225,22 @@ def doubt_others(connection: sql.Connection, rows: Sequence[int]) -> None:
 
 
 def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
-    """What is stored of these rows is to be read back, with its bytes."""
-    of, again = transfers.c, {"state": State.ACKNOWLEDGED, "confirmed_at": None}
+    """What is stored of these rows is to be read back, with its bytes.
+
+    What came from the store itself was never acknowledged: it was there when it was retrieved.
+    """
+    of = transfers.c
+    again = {
+        "state": State.ACKNOWLEDGED,
+        "acknowledged_at": sql.func.coalesce(of.acknowledged_at, of.confirmed_at, now),
+        "confirmed_at": None,
+        "next_attempt_at": now,
+    }
     for some in portions(sorted(rows), MOST_PARAMETERS):
         mine = of.id.in_(some)
         connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
         there = transfers.update().where(mine, of.state.in_(_STORED))
-        connection.execute(there.values(**again, next_attempt_at=now))
+        connection.execute(there.values(again))
 
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
