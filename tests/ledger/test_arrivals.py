@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.custody.reporting.losses import lost_changes_of
+from orthanc_gcp.custody.reporting.losses import acknowledge, losses, lost_changes_of
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import Priority, State, transfers
-from tests.support.ledgers import ORTHANC, arrival, claim, claimed_rows, settle_batch, states
+from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, settle_batch, states
 from tests.support.transfers import events_of
 
 
@@ -125,6 +126,43 @@ def test_changes_are_lost_once(ledger):
     for last in (9, 9, 10):
         ledger.arrivals.lose("a", "o", 5, last, 4)
     assert lost_changes_of(ledger) == {"a": 8}
+
+
+def lose_versions(ledger, number, *, at=5000.0, **more):
+    """Of some instances a restored index has older versions than those that wait."""
+    names = [f"{at}-{one}" for one in range(number)]
+    ledger.indexes.undo(ORTHANC, at - 5, at + 5)
+    for other, received_at in enumerate((at, at - 10)):
+        versions = {"received_at": received_at, "attachment_uuid": f"{other}"}
+        found = [arrival(name, change_seq=0, **versions, **more) for name in names]
+        ledger.arrivals.record(found, other_versions=True)
+
+
+@pytest.mark.parametrize("odd", [{}, {"study_instance_uid": ".."}])
+def test_each_newer_version_that_is_lost_counts(ledger, odd):
+    """No change has reported them, as a comparison has found them: no number tells them apart."""
+    lose_versions(ledger, 3, **odd)
+    assert lost_changes_of(ledger) == {A: 3}
+    lose_versions(ledger, 2, at=6000.0, **odd)
+    assert lost_changes_of(ledger) == {A: 5}
+    acknowledge(ledger, losses(ledger).listed, by="somebody")
+    assert lost_changes_of(ledger) == {}
+    lose_versions(ledger, 2, at=7000.0, **odd)
+    assert lost_changes_of(ledger) == {A: 2}
+
+
+def test_a_newer_version_is_lost_when_another_takes_its_place(ledger):
+    """A demand does not: what waits is looked at again before it is sent."""
+    one = arrival("1", attachment_uuid="new")
+    ledger.indexes.undo(ORTHANC, one.received_at, one.received_at)
+    older = replace(one, change_seq=0, received_at=4000.0, attachment_uuid="old")
+    ledger.arrivals.record([one])
+    for _ in range(2):
+        ledger.arrivals.record([replace(older, priority=Priority.DEMANDED)])
+        assert lost_changes_of(ledger) == {}
+    for _ in range(2):
+        ledger.arrivals.record([older], other_versions=True)
+        assert lost_changes_of(ledger) == {A: 1}
 
 
 def test_what_was_withdrawn_and_is_there_again_waits(ledger):

@@ -10,7 +10,8 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -155,7 +156,8 @@ class Arrivals:
         It goes to the stores that its accounts are by now. What was written down before only for a
         store that the account was formerly is not sent once more, unless a backfill or somebody
         wants it. Nor is a version out of a backup from which the index was restored, where the
-        store has a newer one, which Orthanc has no more.
+        store has a newer one, which Orthanc has no more; a newer one whose place it takes, and
+        that no store has, is written down as lost.
 
         Parameters
         ----------
@@ -177,36 +179,19 @@ class Arrivals:
         sources = {one.source for one in arrivals} if other_versions or demanded else set()
         times = {one: found for one in sources if (found := undone(self._key_values, one))}
         with writing(self._engine) as connection:
-            if times:
-                arrivals = self._without_outdated(connection, arrivals, times)
+            newer = self._newer(connection, arrivals, times) if times else {}
+            unsent = {key: row for key, row in newer.items() if row.state not in _STORED}
+            stored = newer.keys() - unsent
+            arrivals = [one for one in arrivals if _key(one) not in stored]
             if set_back and arrivals:
                 arrivals = in_order(connection, arrivals)
             new = self._insert(connection, arrivals, other_versions) if arrivals else 0
+            if unsent:
+                left = self._newer(connection, arrivals, times)
+                self._lose_all(connection, [unsent[key] for key in unsent if key not in left])
             if cursor is not None:
                 write_cursor(connection, cursor, self._now(), read_to)
         return new
-
-    def _without_outdated(
-        self,
-        connection: sql.Connection,
-        arrivals: Sequence[NewTransfer],
-        times: Mapping[str, Collection[Sequence[float]]],
-    ) -> list[NewTransfer]:
-        """Those without what is older than what their stores have since one of these times.
-
-        What is newer and was not sent is lost with it, and written down as that.
-        """
-        newer = self._newer(connection, arrivals, times)
-        found = []
-        for one in arrivals:
-            row = newer.get((one.account, one.source, one.orthanc_id))
-            if row is None or row.received_at <= one.received_at:
-                found.append(one)
-            elif row.state not in _STORED:
-                found.append(one)
-                what = {"account": one.account, "source": one.source}
-                self._lose(connection, {**what, "first_seq": row.change_seq}, row.change_seq, 1)
-        return found
 
     def _newer(
         self,
@@ -214,11 +199,12 @@ class Arrivals:
         arrivals: Sequence[NewTransfer],
         times: Mapping[str, Collection[Sequence[float]]],
     ) -> dict[tuple[str, str, str], Any]:
-        """What is written down of these since one of these times, and is in a store or on its way.
+        """What is written down since one of these times, newer than these, and in need or stored.
 
         By account, index and Orthanc's identifier.
         """
         ids = self._destinations.of(connection, {one.account for one in arrivals})
+        received = {_key(one): one.received_at for one in arrivals}
         found = {}
         for some in portions(arrivals, MOST_PARAMETERS):
             wanted = {
@@ -227,9 +213,20 @@ class Arrivals:
                 "names": [one.orthanc_id for one in some],
             }
             for row in connection.execute(_VERSIONS, wanted):
-                if is_within(row.received_at, times[row.source]):
-                    found[row.account, row.source, row.orthanc_id] = row
+                before = received.get(_key(row), row.received_at)
+                if before < row.received_at and is_within(row.received_at, times[row.source]):
+                    found[_key(row)] = row
         return found
+
+    def _lose_all(self, connection: sql.Connection, rows: Iterable[Any]) -> None:
+        """These versions are nowhere any more.
+
+        Each counts: many have the number 0, as no change has reported them.
+        """
+        lost = Counter((row.account, row.source, row.change_seq) for row in rows)
+        for (account, source, number), changes in lost.items():
+            what = {"account": account, "source": source, "first_seq": number, "last_seq": number}
+            self._add_lost(connection, what, changes)
 
     def _insert(
         self, connection: sql.Connection, arrivals: Sequence[NewTransfer], other_versions: bool
@@ -248,11 +245,11 @@ class Arrivals:
             if fault is None:
                 good.append(row)
             else:
-                self._quarantine(connection, arrival, row, fault)
+                self._quarantine(connection, arrival, row, fault, other_versions)
         return self._upsert(connection, good, other_versions) if good else 0
 
     def _upsert(
-        self, connection: sql.Connection, rows: list[dict[str, Any]], other_versions: bool = False
+        self, connection: sql.Connection, rows: list[dict[str, Any]], other_versions: bool
     ) -> int:
         """How many rows are new, or begin anew."""
         statement = _insert_or_renew(self._engine.dialect.name, other_versions)
@@ -278,14 +275,19 @@ class Arrivals:
         return values
 
     def _quarantine(
-        self, connection: sql.Connection, arrival: NewTransfer, row: Mapping[str, Any], fault: str
+        self,
+        connection: sql.Connection,
+        arrival: NewTransfer,
+        row: Mapping[str, Any],
+        fault: str,
+        other_versions: bool,
     ) -> None:
         """Write down what can never be asked for, once."""
         values = {**row}
         values |= {name: storable(uid) for name, uid in _uids(arrival).items()}
         values |= {"state": State.QUARANTINED, "reason": StoreReason.UID, "detail": fault}
         values["held_for_orthanc_id"] = None
-        if not self._upsert(connection, [values]):
+        if not self._upsert(connection, [values], other_versions):
             return
         of = transfers.c
         query = sql.select(of.id).where(
@@ -372,20 +374,18 @@ class Arrivals:
 
     def lose(self, account: str, source: str, first: int, last: int, changes: int) -> None:
         """So many changes of these numbers may have been of what Orthanc recycled unread; once."""
-        what = {"account": account, "source": source, "first_seq": first}
-        with writing(self._engine) as connection:
-            self._lose(connection, what, last, changes)
-
-    def _lose(
-        self, connection: sql.Connection, what: Mapping[str, object], last: int, changes: int
-    ) -> None:
         of = lost_changes.c
-        known = sql.select(of.id).where(
-            *(of[name] == value for name, value in what.items()), of.last_seq == last
-        )
-        if connection.execute(known).first() is None:
-            values = {**what, "last_seq": last, "changes": changes, "noticed_at": self._now()}
-            connection.execute(lost_changes.insert().values(values))
+        what = {"account": account, "source": source, "first_seq": first, "last_seq": last}
+        known = sql.select(of.id).where(*(of[name] == value for name, value in what.items()))
+        with writing(self._engine) as connection:
+            if connection.execute(known).first() is None:
+                self._add_lost(connection, what, changes)
+
+    def _add_lost(
+        self, connection: sql.Connection, what: Mapping[str, object], changes: int
+    ) -> None:
+        values = {**what, "changes": changes, "noticed_at": self._now()}
+        connection.execute(lost_changes.insert().values(values))
 
     def unreadable(self, source: str) -> list[str]:
         """The instances of an Orthanc whose attributes could not be read for the rules.
@@ -491,6 +491,10 @@ def _recorded_formerly(
         for account, source, name, _ in connection.execute(_RECORDED, current) if found else ():
             found.pop((account, source, name), None)
     return found
+
+
+def _key(one: NewTransfer | sql.Row[Any]) -> tuple[str, str, str]:
+    return one.account, one.source, one.orthanc_id
 
 
 def _uids(arrival: NewTransfer) -> dict[str, str]:
