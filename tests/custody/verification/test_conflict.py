@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -20,11 +23,13 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.authorization import Authorization
 from tests.support.ledgers import sqlite_ledger
-from tests.support.orthanc import Orthanc
+from tests.support.orthanc import Orthanc, wait_until
 from tests.support.sent import changed, dataset, record, rows, send
 from tests.support.site import make_instance
 
 __all__ = ["sqlite_ledger"]
+
+CONNECTIONS = 4
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,8 @@ class Room:
         source = OrthancSource(OrthancRest(orthanc.url), folder)
         self.conflicts = Conflicts(ledger, source, lambda: self.stopping)
         clock = SystemClock()
-        window = CongestionWindow(clock, 4, Outage(logging.getLogger("s"), "down", "up", clock))
+        outage = Outage(logging.getLogger("s"), "down", "up", clock)
+        window = CongestionWindow(clock, CONNECTIONS, outage)
         self.destination = Destination("a", store, store, window, False, "Search")
 
     def receive(self, ours):
@@ -267,3 +273,40 @@ def test_one_that_takes_long_keeps_no_other_back(room, monkeypatch):
     for some in portions:
         found |= some
     assert found == {row.id: Comparison(read=True) for row in refused}
+
+
+def test_no_more_are_read_at_once_than_there_are_connections(room, stow, monkeypatch):
+    """Whichever threads compare: each batch is read by several."""
+    files = [make_instance() for _ in range(9)]
+    refused = {room.receive(one): hashlib.sha256(one).hexdigest() for one in files}
+    for one in files:
+        stow(one)
+    rows = list(refused)
+    room.compared({rows[8]: refused[rows[8]]})  # shows that sizes count
+    read_file, lock, goes_on = room.store.open, threading.Lock(), threading.Event()
+    running, most = 0, 0
+
+    @contextmanager
+    def gated(*uids):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        assert goes_on.wait(30)
+        with read_file(*uids) as pieces:
+            yield pieces
+        with lock:
+            running -= 1
+
+    monkeypatch.setattr(room.store, "open", gated)
+    with ThreadPoolExecutor(2) as pool:
+        batches = [{row: refused[row] for row in rows[number:8:2]} for number in range(2)]
+        found = [pool.submit(room.compared, one) for one in batches]
+        try:
+            wait_until(lambda: running >= CONNECTIONS)
+            time.sleep(0.3)  # for more of them
+        finally:
+            goes_on.set()
+        results = {row: one for each in found for row, one in each.result().items()}
+    assert most == CONNECTIONS
+    assert results == {row.id: Comparison(read=True) for row in rows[:8]}

@@ -13,9 +13,11 @@ def test_nothing():
     assert digest_of([]) == Digest(hashlib.sha256().hexdigest(), 0, b"")
 
 
-def test_the_digest_is_of_all_and_the_head_ends_after_4_mib():
+def test_the_digest_is_of_all_and_no_more_is_kept_than_is_asked_for():
     pieces = [bytes([number]) * (3 * MIB) for number in range(3)]
-    found = digest_of(iter(pieces))
     whole = b"".join(pieces)
-    assert (found.sha256, found.size_bytes) == (hashlib.sha256(whole).hexdigest(), 9 * MIB)
-    assert found.head == whole[: 4 * MIB]
+    for head in (0, 2 * MIB, 4 * MIB, 10 * MIB):
+        found = digest_of(iter(pieces), head)
+        assert (found.sha256, found.size_bytes) == (hashlib.sha256(whole).hexdigest(), 9 * MIB)
+        assert found.head == whole[:head]
+    assert digest_of(iter(pieces)).head == b""

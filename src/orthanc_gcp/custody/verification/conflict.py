@@ -26,12 +26,13 @@ from orthanc_gcp.reasons import StoreReason
 __all__ = ["READERS", "Comparison", "Conflicts"]
 
 READERS = 4
-"""So many instances of one batch are compared at once."""
+"""So many instances of one batch are compared at once, if there are connections for them."""
 TOGETHER = 1.0
 """Seconds for which those that are done wait for others."""
 MOST_REFUSALS = 3
 """Instances of a batch that may not be read, for all to count as such while none was read."""
-_HEAD = 4 * 1024 * 1024
+_HEAD = 1 << 20
+"""Bytes that are kept of each that is compared, for the attributes before its pixel data."""
 _MOST_NAMES = 20
 
 
@@ -65,6 +66,8 @@ class Comparison:
 class Conflicts:
     """Compares what stores have with what Orthanc has; one object serves all threads.
 
+    No more is read of a store at once than it has connections, whichever batches it is of.
+
     Parameters
     ----------
     stopping
@@ -76,6 +79,7 @@ class Conflicts:
     ) -> None:
         self._ledger, self._orthanc, self._stopping = ledger, orthanc, stopping
         self._sizes_count: dict[str, bool] = {}
+        self._connections: dict[str, threading.Semaphore] = {}
 
     def compare(
         self, destination: Destination, refused: Mapping[Transfer, str]
@@ -115,16 +119,21 @@ class Conflicts:
     def _compare(
         self, destination: Destination, batch: _Batch, row: Transfer, sha256: str
     ) -> Comparison:
-        error = batch.given_up
-        if error is not None:
-            return Comparison(error=error)
-        try:
-            found = self._read(destination, row, sha256)
-        except StoreError as failure:
-            batch.failed(failure)
-            return Comparison(error=failure)
-        batch.succeeded()
-        return found
+        with self._connections_of(destination):
+            error = batch.given_up
+            if error is not None:
+                return Comparison(error=error)
+            try:
+                found = self._read(destination, row, sha256)
+            except StoreError as failure:
+                batch.failed(failure)
+                return Comparison(error=failure)
+            batch.succeeded()
+            return found
+
+    def _connections_of(self, destination: Destination) -> threading.Semaphore:
+        most = threading.Semaphore(destination.congestion.max_requests)
+        return self._connections.setdefault(destination.account, most)
 
     def _read(self, destination: Destination, row: Transfer, sha256: str) -> Comparison:
         size = self._size(destination, row)
@@ -135,7 +144,7 @@ class Conflicts:
             )
         priority = Priority(row.priority)
         with destination.request_to_read(priority), destination.store.open(*row.uids) as pieces:
-            theirs = digest_of(destination.read_within_limits(pieces, priority))
+            theirs = digest_of(destination.read_within_limits(pieces, priority), _HEAD)
         self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
         if theirs.sha256 == sha256:
             return Comparison(read=True)
@@ -159,7 +168,7 @@ class Conflicts:
             return None  # no such method, or another permission than the one to read
 
     def _differing(self, row: Transfer, theirs: Digest) -> str:
-        """The names of the attributes that differ, as far as the first 4 MiB of both reach."""
+        """The names of the attributes that differ, as far as the first MiB of both reaches."""
         try:
             with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes) as pieces:
                 ours = _head(pieces)

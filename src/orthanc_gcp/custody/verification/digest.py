@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 __all__ = ["Digest", "digest_of"]
 
-_HEAD = 4 * 1024 * 1024
-
 
 @dataclass(frozen=True)
 class Digest:
@@ -22,7 +20,7 @@ class Digest:
     size_bytes
         How many bytes there were.
     head
-        The first 4 MiB of them: patient data, not to be stored.
+        The first of them, as many as were asked for: patient data, not to be stored.
     """
 
     sha256: str
@@ -30,12 +28,18 @@ class Digest:
     head: bytes
 
 
-def digest_of(pieces: Iterable[bytes]) -> Digest:
-    """Read some bytes to their end."""
-    digest, size, head = hashlib.sha256(), 0, bytearray()
+def digest_of(pieces: Iterable[bytes], head: int = 0) -> Digest:
+    """Read some bytes to their end.
+
+    Parameters
+    ----------
+    head
+        How many of the first are kept.
+    """
+    digest, size, first = hashlib.sha256(), 0, bytearray()
     for piece in pieces:
         digest.update(piece)
         size += len(piece)
-        if len(head) < _HEAD:
-            head += piece[: _HEAD - len(head)]
-    return Digest(digest.hexdigest(), size, bytes(head))
+        if len(first) < head:
+            first += piece[: head - len(first)]
+    return Digest(digest.hexdigest(), size, bytes(first))
