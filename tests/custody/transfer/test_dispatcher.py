@@ -242,6 +242,22 @@ def test_what_this_worker_had_claimed_before_it_died_waits_again_at_once(desk, c
     assert "interrupted requests: 1" in caplog.text
 
 
+def test_a_batch_that_ends_while_it_is_looked_for_was_not_interrupted(desk, caplog, monkeypatch):
+    arrive(desk.ledger, 3)
+    desk.step()
+    claimed_batches = desk.ledger.queue.claimed_batches
+
+    def ends(worker):
+        found = claimed_batches(worker)
+        assert desk.finish()
+        return found
+
+    monkeypatch.setattr(desk.ledger.queue, "claimed_batches", ends)
+    desk.step(ABANDONED_EVERY + 1)
+    assert set(states(desk.ledger).values()) == {State.ACKNOWLEDGED}
+    assert "interrupted" not in caplog.text
+
+
 def test_what_another_worker_has_claimed_stays_with_it(desk):
     arrive(desk.ledger, 3)
     limits = {"most_instances": 3, "most_bytes": 999, "most_batches": 9}

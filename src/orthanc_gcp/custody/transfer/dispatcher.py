@@ -371,10 +371,11 @@ class Dispatcher:
     def _requeue_abandoned(self) -> None:
         """What no thread sends waits again: of one that failed, of this worker before it died.
 
-        A batch is claimed on this very thread, and settled before its own ends: one that the
-        ledger has, and that is not being sent a moment later, never will be.
+        A batch is claimed on this very thread, and settled before its own ends: one that is not
+        being sent, and that the ledger has a moment later, never will be.
         """
-        abandoned = set(self._ledger.queue.claimed_batches(self._worker)) - self._threads.active()
+        active = self._threads.active()
+        abandoned = set(self._ledger.queue.claimed_batches(self._worker)) - active
         if abandoned:
             _log.warning("interrupted requests: %d; what they held waits again", len(abandoned))
             self._ledger.queue.requeue_batches(abandoned)
