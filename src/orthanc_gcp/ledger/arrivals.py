@@ -123,10 +123,14 @@ class Known:
         of all its rows, where there are none of these.
     deleted
         Whether one of these was withdrawn or lost, as Orthanc did not have it any more.
+    by_rule
+        Whether one of these is of what the rules want: not where somebody has demanded all, for
+        whichever account, and no change was read that reports it.
     """
 
     files: set[str] = field(default_factory=set)
     deleted: bool = False
+    by_rule: bool = False
 
 
 class Arrivals:
@@ -317,13 +321,14 @@ class Arrivals:
         stores = self._destinations.all()
         every = [one.id for one in stores]
         current = {one.id for one in self._destinations.current(stores).values()}
-        columns = of.orthanc_id, of.destination_id, of.attachment_uuid, of.state, of.reason
+        by_rule = (of.priority != Priority.DEMANDED) | (of.change_seq > 0)
+        columns = of.orthanc_id, of.destination_id, of.attachment_uuid, of.state, of.reason, by_rule
         with reading(self._engine) as connection:
             for some in portions(list(resources), MOST_PARAMETERS):
                 query = sql.select(*columns).where(
                     of.destination_id.in_(every), of.source == source, of.orthanc_id.in_(some)
                 )
-                for name, destination, file, state, reason in connection.execute(query):
+                for name, destination, file, state, reason, is_wanted in connection.execute(query):
                     is_current = destination in current
                     deleted = (state, reason) in _ABSENT
                     if deleted and not is_current:
@@ -331,6 +336,7 @@ class Arrivals:
                     one = (found if is_current else former).setdefault(name, Known())
                     one.files.add(file)
                     one.deleted |= deleted
+                    one.by_rule |= bool(is_wanted)
         return {**former, **found}
 
     def reopen(self, source: str, resources: Collection[str]) -> int:

@@ -18,10 +18,11 @@ from orthanc_gcp.custody.intake.changes import NEW_FOR, NOTE_READ_EVERY, SWEEP_E
 from orthanc_gcp.custody.intake.identity import NEVER, READ_MARGIN
 from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.intake.selection import RETRY_SHARE
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
-from orthanc_gcp.ledger.schema import State, transfers
+from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.front import Front
@@ -119,6 +120,25 @@ def test_changes_that_were_cleared_are_found_by_comparison(ledger, orthanc, foll
     read_all(follower)
     assert states(ledger).keys() == {*lost, *known}
     assert not ledger.arrivals.has_gap(SOURCE)
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_what_somebody_has_sent_elsewhere_is_sent_by_the_rules_too(
+    ledger, orthanc, follow, cleared
+):
+    """While no worker ran: its row says nothing of what the rules want."""
+    read_all(follow())
+    (mine,) = upload(orthanc, [make_instance()])
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
+    assert send_on_demand(ledger, source, "b", [mine]) == 1
+    if cleared:
+        orthanc.request("DELETE", "/changes")
+    for _ in range(2):
+        read_all(follow())
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.account, transfers.c.orthanc_id, transfers.c.priority)
+        found = sorted(map(tuple, connection.execute(query)))
+    assert found == [("a", mine, Priority.LIVE), ("b", mine, Priority.DEMANDED)]
 
 
 def test_changes_that_were_read_and_cleared_are_no_gap(ledger, orthanc, follow):

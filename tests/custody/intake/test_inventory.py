@@ -16,6 +16,7 @@ from orthanc_gcp.custody.intake.inventory import (
 )
 from orthanc_gcp.custody.reporting.problems import find_problems
 from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.ledger.schema import Priority
 from tests.support.ledgers import ORTHANC, arrival
 from tests.support.simulation import FakeClock
 
@@ -58,6 +59,17 @@ def test_what_is_not_there_or_another_version_is_named(ledger):
     orthanc.files["3"] = ""  # Orthanc does not say it
     inventory.begin(ORTHANC)
     assert sorted(all_of(inventory)) == sorted({*orthanc.files} - {"3", "7"})
+
+
+def test_what_somebody_has_demanded_says_nothing_of_what_the_rules_want(ledger):
+    """But where its change was read, too, or a comparison, or a backfill, has found it."""
+    record(ledger, "012", account="b", priority=Priority.DEMANDED, change_seq=0)
+    record(ledger, "1", change_seq=0)
+    record(ledger, "2", account="b", change_seq=7)
+    record(ledger, "3", account="b", priority=Priority.BACKFILL, change_seq=0)
+    inventory = Inventory(ledger, Listed(4))
+    inventory.begin(ORTHANC)
+    assert all_of(inventory) == ["0"]
 
 
 def test_only_one_page_is_read_at_a_time(ledger):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.ledger.arrivals import Known
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.orthanc.resources import OrthancSource
@@ -74,6 +75,8 @@ class Inventory:
     def step(self, read_to: int) -> list[str] | None:
         """The next instances that the ledger does not have, or not as they are; None at the end.
 
+        Nor does it have by the rules what only somebody has demanded.
+
         Parameters
         ----------
         read_to
@@ -91,11 +94,7 @@ class Inventory:
         deleted = [name for name, row in known.items() if row.deleted]
         if deleted:
             self.returned += self._ledger.arrivals.reopen(self._source, deleted)
-        return sorted(
-            name
-            for name, file in page.items()
-            if name not in known or (file and known[name].files - {file, ""})
-        )
+        return sorted(name for name, file in page.items() if _is_missing(known.get(name), file))
 
 
 class Comparison:
@@ -216,3 +215,10 @@ class Comparison:
         if self.gap and not self._another_gap:  # whose instances came behind what was compared
             self._ledger.arrivals.close_gap(self._source)
             self.gap = False
+
+
+def _is_missing(known: Known | None, file: str) -> bool:
+    """Whether the rules are to be applied to an instance, whose file has this UUID, if known."""
+    if known is None or not known.by_rule:
+        return True
+    return bool(file and known.files - {file, ""})
