@@ -297,7 +297,8 @@ def test_attributes_and_stability_that_are_not_answered_are_refused():
         with pytest.raises(OrthancRefusedError):
             source.attributes("1")
         assert source.stable([str(number) for number in range(50)]) == []
-    assert len(server.heads) == 2 * (1 + MOST_UNANSWERED)
+    # Where it hangs up after an answer, it may have ended what was idle: that is asked once more.
+    assert len(server.heads) == 2 * (1 + MOST_UNANSWERED) + MOST_UNANSWERED
 
 
 def test_who_refuses_to_describe_anything_is_not_asked_for_each(tmp_path):

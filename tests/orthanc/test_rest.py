@@ -24,7 +24,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 from tests.orthanc.orthanc_stub import stub
 from tests.support.certificates import Authority
 from tests.support.orthanc import Orthanc, free_port
-from tests.support.raw_server import RawServer, answer
+from tests.support.raw_server import Forgetful, RawServer, answer, closes, reset
 from tests.support.site import make_instance
 from tests.transport.test_deadlines import HEADS, LIMIT, says_slowly
 
@@ -212,6 +212,63 @@ def test_a_file_that_breaks_off():
             OrthancRest(server.url, timeout=0.5).read("/file") as pieces,
         ):
             list(pieces)
+
+
+# -- Connections that are used again --------------------------------------------------------------
+
+ASKED = [("GET", "/system"), ("POST", "/tools/find"), ("PUT", "/patients/x/protected")]
+
+
+def resets(connection, _head):
+    reset(connection)
+
+
+@pytest.mark.parametrize("second", [closes, resets])
+def test_what_an_orthanc_that_ends_idle_connections_did_not_take_is_asked_again(second):
+    """It does so after a second (``KeepAliveTimeout``), maybe just when it is asked."""
+    with Forgetful(second) as server:
+        rest = OrthancRest(f"http://127.0.0.1:{server.port}")
+        for method, path in ASKED:
+            assert rest.call(method, path, None if method == "GET" else {}) == []
+            with rest.read("/instances/x/file") as pieces:
+                assert b"".join(pieces) == b"[]"
+    assert server.connections == 2 * len(ASKED)
+
+
+def test_what_orthanc_may_have_taken_is_not_sent_twice():
+    with Forgetful(closes) as server:
+        rest = OrthancRest(f"http://127.0.0.1:{server.port}")
+        assert rest.call("GET", "/system") == []
+        with pytest.raises(OrthancUnavailableError):
+            rest.call("POST", "/modalities/x/store", {})
+        assert rest.call("GET", "/system") == []
+        with pytest.raises(OrthancUnavailableError):
+            rest.upload("/instances", b"DICM")
+    assert len(server.heads) == 4
+
+
+def test_an_orthanc_that_ends_each_connection_is_not_asked_again_and_again():
+    with RawServer(closes) as server, pytest.raises(OrthancUnavailableError):
+        OrthancRest(f"http://127.0.0.1:{server.port}").call("GET", "/system")
+    assert len(server.heads) == 1
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_connection_of_a_file_that_is_not_read_to_its_end_is_not_used_again(reads):
+    """Even where no more of it has come yet."""
+
+    def behave(connection, head):
+        is_file = b"/file" in head.splitlines()[0]
+        begin = answer(b"DICM" * 65536, length=1 << 30)
+        connection.sendall(begin if is_file else answer(b"[]"))
+
+    with RawServer(behave) as server:
+        rest = OrthancRest(f"http://127.0.0.1:{server.port}", connections=1)
+        for _ in range(2):
+            with rest.read("/instances/x/file") as pieces:
+                size = sum(len(next(pieces)) for _ in range(reads))
+            assert size == reads * 4 * 65536
+            assert rest.call("GET", "/system") == []
 
 
 # -- The DICOMweb plugin --------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from orthanc_gcp.transport.connections import basic_authorization
 from orthanc_gcp.transport.deadlines import (
     BoundedConnection,
     BoundedTlsConnection,
+    ClosedWhileIdleError,
     bound_answers,
 )
 from orthanc_gcp.transport.pipelining import pipelined
@@ -39,6 +40,8 @@ UNANSWERED = 504
 """The status of what is not answered, though another question is: as a proxy would say."""
 LONGEST_ANSWER = 256 << 20
 """Bytes of an answer that is kept in memory: the instances of the largest study, and much more."""
+_ONLY_LOOKED_UP = "/tools/"
+"""Where what is posted changes nothing."""
 
 
 class OrthancRest:
@@ -328,28 +331,44 @@ class OrthancRest:
         data: str | bytes | Iterable[bytes] | None = None,
         timeout: urllib3.Timeout | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """An answer, which is read to its end; otherwise the connection is closed."""
+        """An answer; unless it is read to its end, its connection is not used again."""
         more: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         try:
-            answer = self._http.request(
-                method,
-                self.url + path,
-                body=data,
-                headers=self._headers,
-                preload_content=False,
-                **more,
-            )
+            answer = self._begun(method, path, data, more)
         except urllib3.exceptions.HTTPError as error:
             raise self._down(error) from None
-        whole = False
         try:
             yield answer
-            whole = True
         finally:
-            if whole:
-                answer.release_conn()
-            else:
-                answer.close()
+            answer.close()  # urllib3 has the connection back by then if all of it was read
+
+    def _begun(
+        self, method: str, path: str, data: Any, more: Mapping[str, Any]
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer to a request, as far as its head.
+
+        Orthanc ends what is idle for a second (``KeepAliveTimeout``, from 1.11.3 on), maybe just
+        when it is used again: what may be repeated is sent once more (RFC 9112 §9.3.1).
+        """
+        try:
+            return self._asked(method, path, data, more)
+        except urllib3.exceptions.ProtocolError as error:
+            was_idle = any(isinstance(one, ClosedWhileIdleError) for one in error.args)
+            if not was_idle or (method == "POST" and not path.startswith(_ONLY_LOOKED_UP)):
+                raise
+        return self._asked(method, path, data, more)
+
+    def _asked(
+        self, method: str, path: str, data: Any, more: Mapping[str, Any]
+    ) -> urllib3.BaseHTTPResponse:
+        return self._http.request(
+            method,
+            self.url + path,
+            body=data,
+            headers=self._headers,
+            preload_content=False,
+            **more,
+        )
 
     def _pieces(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:

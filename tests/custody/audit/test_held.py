@@ -129,8 +129,10 @@ def test_an_orthanc_that_is_back_when_that_is_looked_at_is_waited_for():
             asked.append(head)
         if head.startswith(b"POST") and len(asked) < 3:
             connection.close()
-        else:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+        else:  # a connection that it ends later is not one that it has ended while it was idle
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+            connection.sendall(head + b"[]")
+            connection.close()
 
     with RawServer(answers) as server:
         assert studies_of(server.url, waited=waited).instances(["a"]) == []
