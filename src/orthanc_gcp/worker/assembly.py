@@ -295,6 +295,7 @@ class _Assembly:
             {name: one.congestion.max_requests for name, one in self._destinations.items()},
             self._searches,
             self._work.set,
+            slow={name for name, one in self._destinations.items() if one.verify == "Bytes"},
         )
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -23,6 +24,7 @@ class Gate:
         self.open, self.open_to_send = threading.Event(), threading.Event()
         self._lock, self.reading = threading.Lock(), 0
         self.sent: list[str] = []
+        self.begun: list[str] = []
         self.read: list[tuple[str, list[str]]] = []
         self.error: Exception | None = None
         self.asked = len
@@ -42,6 +44,7 @@ class Gate:
     def confirm(self, account: str, series: list[str], may_ask: Callable[[str], bool]) -> int:
         with self._lock:
             self.reading += 1
+            self.begun += series
         assert self.open.wait(10)
         series = [one for one in series if may_ask(one)]
         self.read.append((account, series))
@@ -457,6 +460,29 @@ def test_a_group_of_a_backfill_gives_way_to_what_is_urgent(threads, gate):
     assert threads.rest(10)
     assert read(gate).index("live") == 2
     assert len(set(read(gate))) == len(read(gate)) == 502
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_a_backfill_whose_series_take_long_leaves_a_thread_to_what_is_urgent(gate, told, due):
+    threads = TransferThreads(
+        gate, gate, {A: 2}, lambda _account, lent: 2 + lent, told.release, slow={A}
+    )
+    series = [f"s{number}" for number in range(5)]
+    gate.let_send()
+    for number in range(3):
+        if due:
+            threads.read_back(A, (), series)
+        else:
+            threads.send(A, f"backfill {number}", series, behind=True)
+    wait_until(lambda: gate.begun and not threads.active())
+    threads.read_back(A)
+    time.sleep(0.3)  # for another thread
+    threads.send(A, "live", ["live"])
+    wait_until(lambda: "live" in gate.begun, 5)
+    gate.open.set()
+    assert threads.rest(10)
+    assert set(read(gate)) == {*series, "live"}
+    threads.stop()
 
 
 def test_what_is_urgent_does_not_hold_up_backfills_for_ever(threads, gate):

@@ -13,7 +13,7 @@ from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.transfer.open_time import OpenTime
-from orthanc_gcp.custody.transfer.threads import TransferThreads
+from orthanc_gcp.custody.transfer.threads import TransferThreads, lent_to_backfills
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Amount, Series, Transfer
 from orthanc_gcp.ledger.schema import Priority
@@ -165,8 +165,7 @@ class Dispatcher:
             one = min(window, self._threads.sending(destination.account) + 1)
             started |= self._start(destination, demanded, one, of_all, size)
         started |= self._start(destination, live, window, of_all, size)
-        # It never has all connections: what arrives meanwhile finds one that is free.
-        lent = _lent(window), _lent(of_all)
+        lent = lent_to_backfills(window), lent_to_backfills(of_all)
         return self._start(destination, backfill, *lent, backfill_size) or started
 
     def _share(self, account: str, of_all: int) -> tuple[int, int]:
@@ -306,7 +305,7 @@ class Dispatcher:
         """
         account, window = destination.account, destination.congestion.window
         choices = [True] if account in self._was_alone else []
-        if self._sending_alone(account) < _lent(window):
+        if self._sending_alone(account) < lent_to_backfills(window):
             choices.append(False)
         for together in choices or [True]:
             claimed = self._ledger.queue.claim(
@@ -389,8 +388,3 @@ class Dispatcher:
             before = self._open_time.note(account, source, seconds)
             if before is not None:
                 self._ledger.queue.give_up(account, source, before)
-
-
-def _lent(connections: int) -> int:
-    """How many of some connections a backfill may have."""
-    return max(1, connections - max(1, connections // 4))

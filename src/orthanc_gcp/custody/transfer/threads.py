@@ -23,7 +23,7 @@ from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.rows import Series, Transfer
 
-__all__ = ["TransferThreads"]
+__all__ = ["TransferThreads", "lent_to_backfills"]
 
 _log = logging.getLogger(__name__)
 
@@ -106,8 +106,8 @@ class _Reading:
         How often what is urgent has come next since something of a backfill has.
     asked
         Those that are being read back.
-    threads
-        How many read back, or are about to.
+    threads, threads_behind
+        How many read back, or are about to; and those of them that read what is of backfills.
     seconds_each
         How long a series takes.
     lent_again_at
@@ -123,6 +123,7 @@ class _Reading:
     urgent_in_a_row: int = 0
     asked: set[Series] = field(default_factory=set)
     threads: int = 0
+    threads_behind: int = 0
     seconds_each: float = SECONDS_EACH
     lent_again_at: float = float("-inf")
     pool: Executor | None = None
@@ -149,14 +150,23 @@ class _Reading:
         self.behind.discard(one)
         waiting.sent[one] = None
 
-    def next(self) -> tuple[list[Series], bool]:
-        """What one thread reads back next, and whether it is of a backfill."""
+    def next(self, most_behind: int) -> tuple[list[Series], bool]:
+        """What one thread reads back next, and whether it is of a backfill.
+
+        Parameters
+        ----------
+        most_behind
+            How many threads may read back what is of backfills.
+        """
         is_turn_of_behind = self.urgent_in_a_row >= URGENT_IN_A_ROW
         for behind in is_turn_of_behind, not is_turn_of_behind:
+            if behind and self.threads_behind >= most_behind:
+                continue
             waiting = self.behind if behind else self.urgent
             if series := waiting.next(self.asked, self.threads):
                 self.urgent_in_a_row = 0 if behind else self.urgent_in_a_row + 1
                 self.asked.update(series)
+                self.threads_behind += behind
                 return series, behind
         return [], False
 
@@ -167,12 +177,15 @@ class _Reading:
             self.pool.shutdown(wait=False)
             self.pool = None
 
-    def wanted(self, allowed: int, least: int) -> int:
+    def wanted(self, allowed: int, most_behind: int, least: int) -> int:
         """How many threads more have something to do for a moment, or at least so many."""
+        room = allowed - self.threads
+        if not self.urgent:
+            room = min(room, most_behind - self.threads_behind)
         waiting = len(self.urgent.sent) + len(self.behind.sent)
         busy = min(waiting, ceil(waiting * self.seconds_each / MOMENT))
         more = max(busy - self.threads, min(least, waiting), 0)
-        return max(0, min(more + len(self.due), allowed - self.threads))
+        return max(0, min(more + len(self.due), room))
 
 
 class TransferThreads:
@@ -190,6 +203,9 @@ class TransferThreads:
         or it was lent.
     pool
         Makes one of so many threads, whose names begin so.
+    slow
+        Accounts of which each series holds a thread for long, as its bytes are read: backfills
+        leave some threads to what is urgent.
     """
 
     def __init__(
@@ -200,8 +216,10 @@ class TransferThreads:
         searches: Callable[[str, int], int],
         on_free: Callable[[], None],
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
+        slow: Container[str] = (),
     ) -> None:
         self._sender, self._read_back, self._on_free = sender, read_back, on_free
+        self._slow = slow
         self._connections, self._searches, self._pool = connections, searches, pool
         self._senders = {
             account: pool(most, f"gcp-send-{account}") for account, most in connections.items()
@@ -380,13 +398,19 @@ class TransferThreads:
             lent = max(0, self._connections[account] - self.sending(account) - 1)
         return self._searches(account, lent)
 
+    def _most_behind(self, account: str, allowed: int) -> int:
+        """How many of the threads that may read back an account backfills may have."""
+        return lent_to_backfills(allowed) if allowed and account in self._slow else allowed
+
     def _start_reading(self, account: str, least: int = 0) -> None:
         """Let as many threads read back as have something to do for a moment."""
         reading = self._readings[account]
         with self._changed:
             if not reading.urgent and not reading.behind:
                 return
-            for _ in range(reading.wanted(self._allowed(account), least)):
+            allowed = self._allowed(account)
+            most_behind = self._most_behind(account, allowed)
+            for _ in range(reading.wanted(allowed, most_behind, least)):
                 if reading.pool is None:
                     most = 2 * self._connections[account]
                     reading.pool = self._pool(most, f"gcp-read-back-{account}")
@@ -399,9 +423,11 @@ class TransferThreads:
 
     def _read(self, account: str) -> None:
         """Read back what comes next; whether there is more is another turn of the same thread."""
-        reading = self._readings[account]
+        reading, series, behind = self._readings[account], list[Series](), False
         with self._changed:
-            series, behind = reading.next() if self._may_ask(account) else ([], False)
+            allowed = self._allowed(account)
+            if reading.threads <= allowed:
+                series, behind = reading.next(self._most_behind(account, allowed))
         try:
             if series:
                 self._confirm(account, reading, series, behind)
@@ -410,6 +436,7 @@ class TransferThreads:
                 reading.asked.difference_update(series)
                 gives_way = not self._may_ask(account)
                 reading.threads -= 1
+                reading.threads_behind -= behind
                 reading.idle_since = monotonic()
                 if series:  # otherwise whoever asks for what waits goes on with it
                     self._start_reading(account, least=1)
@@ -449,6 +476,11 @@ class TransferThreads:
             if asked:
                 each = (monotonic() - began) / asked
                 reading.seconds_each = (reading.seconds_each + each) / 2
+
+
+def lent_to_backfills(connections: int) -> int:
+    """How many of some connections a backfill may have: what arrives finds one that is free."""
+    return max(1, connections - max(1, connections // 4))
 
 
 def _level(error: Exception) -> int:
