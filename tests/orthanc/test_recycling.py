@@ -8,6 +8,7 @@ from orthanc_gcp.errors import OrthancRefusedError
 from orthanc_gcp.orthanc.recycling import Recycling, StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
+from tests.support.front import Front
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_instance
 
@@ -90,6 +91,22 @@ def test_a_refusal_is_no_absence(monkeypatch):
     monkeypatch.setattr(rest, "call", refuse)
     with pytest.raises(OrthancRefusedError):
         Recycling(rest).is_protected("p")
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_what_a_proxy_hides_is_no_absence(orthanc, status):
+    there = upload(orthanc, "hidden")
+    with Front() as front:
+        front.target, front.hides = orthanc.url, {"/patients/": status}
+        recycling = Recycling(OrthancRest(front.url))
+        for ask in (recycling.is_protected, recycling.size_bytes):
+            with pytest.raises(OrthancRefusedError, match="of a patient that it has"):
+                ask(there)
+            assert ask("nobody") is None
+        with pytest.raises(OrthancRefusedError):
+            recycling.protect(there, protected=False)
+        assert not recycling.protect("nobody", protected=False)
+        front.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ class Front(ThreadingHTTPServer):
         it is not answered before it is closed.
     stalls
         What is in the paths of requests that are not answered before it is closed.
+    hides
+        Part of a path -> the status of requests for it, as where only some paths are let through.
     posts
         How many requests to store there were.
     heads
@@ -42,6 +44,7 @@ class Front(ThreadingHTTPServer):
         self.largest = 1 << 40
         self.dislikes: dict[bytes, int | str] = {}
         self.stalls = ""
+        self.hides: dict[str, int] = {}
         self.closed = threading.Event()
         self.posts = 0
         self.heads: list[tuple[str, str, dict[str, str]]] = []
@@ -74,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.heads.append((self.command, self.path, headers))
         trouble = next((what for of, what in self.server.dislikes.items() if of in body), None)
+        hidden = (status for part, status in self.server.hides.items() if part in self.path)
+        trouble = next(hidden, trouble)
         if trouble == "stall" or (self.server.stalls and self.server.stalls in self.path):
             self.server.closed.wait()
         if len(body) > self.server.largest:

@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.orthanc.lookup import described
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.orthanc.versions import parse_version
+from orthanc_gcp.redaction import printable
 
 __all__ = ["Recycling", "StorageLimits", "mode_of"]
 
@@ -100,29 +102,34 @@ class Recycling:
 
     def is_protected(self, patient: str) -> bool | None:
         """Whether a patient is protected; None where Orthanc does not have it."""
-        answer = self._call("GET", _path(patient))
+        answer = self._call("GET", patient, "protected")
         return None if answer is None else answer == 1
 
     def protect(self, patient: str, *, protected: bool) -> bool:
         """Protect a patient, or do not any more; whether Orthanc has it."""
-        return self._call("PUT", _path(patient), int(protected)) is not None
+        return self._call("PUT", patient, "protected", int(protected)) is not None
 
     def size_bytes(self, patient: str) -> int | None:
         """How much of its storage a patient takes; None where Orthanc does not have it."""
-        found = self._orthanc.call("GET", f"/patients/{quote(patient, safe='')}/statistics")
+        found = self._call("GET", patient, "statistics")
         return None if found is None else int(found["DiskSize"])
 
-    def _call(self, method: str, path: str, body: int | None = None) -> Any:
+    def _call(self, method: str, patient: str, what: str, body: int | None = None) -> Any:
+        """The answer about a patient; None where Orthanc does not describe it either.
+
+        A proxy before it may let through other paths, and say of these that there is nothing.
+        """
         try:
-            return self._orthanc.call(method, path, body)
+            path = f"/patients/{quote(patient, safe='')}/{what}"
+            answer = self._orthanc.call(method, path, body)
         except OrthancRefusedError as error:
-            if error.status == 400:  # "Parameter out of range": there is no such patient
-                return None
-            raise
-
-
-def _path(patient: str) -> str:
-    return f"/patients/{quote(patient, safe='')}/protected"
+            if error.status != 400:  # "Parameter out of range": there is no such patient
+                raise
+            answer = None
+        if answer is None and any(described(self._orthanc, [patient])):
+            words = f"{printable(self._orthanc.url)} has no {what} of a patient that it has"
+            raise OrthancRefusedError(words, status=404)
+        return answer
 
 
 def _whole(value: Any) -> int:

@@ -22,6 +22,7 @@ from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.orthanc.versions import parse_version
+from tests.support.front import Front
 from tests.support.orthanc import Orthanc
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance
@@ -373,6 +374,28 @@ def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
     monkeypatch.setattr(room.source.recycling, "limits", refuse)
     room.receive("C").read().scan()
     assert len(room.states) == 3
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_patients_that_a_proxy_hides_are_not_gone(room, clock, status):
+    """It lets through what other plugins and viewers need, and no path of patients."""
+    with Front() as front:
+        front.target = room.orthanc.url
+        room.source = OrthancSource(OrthancRest(front.url), room.orthanc.folder / "storage")
+        room.start().receive("A").read()
+        room.settle("A")
+        room.receive("B").read()
+        front.hides = {"/patients/": status}
+        room.receive("C").read().scan()
+        clock.now += ABSENT_FOR + 1
+        room.scan().scan()
+        assert room.states == [State.CONFIRMED, State.WAITING, State.WAITING], "nothing is lost"
+        assert room.guards == {"A": Guard.OWN, "B": Guard.OWN, "C": Guard.REFUSED}
+        assert Patients(room.ledger).unprotected() == 1
+        front.hides = {}
+        room.scan().scan()
+        assert room.protected == {"A": False, "B": True, "C": True}
+        front.shutdown()
 
 
 def test_what_is_ours_stays_ours_when_orthanc_refuses_for_a_while(room, monkeypatch):
