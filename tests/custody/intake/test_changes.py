@@ -335,8 +335,8 @@ def hidden(orthanc, tmp_path):
         (sent,) = upload(orthanc, [content])
         files = (orthanc.folder / "storage").glob("*/*/*")
         place = next(one for one in files if one.is_file() and one.read_bytes() == content)
-        shutil.move(place, tmp_path / "hidden")
-        return sent, lambda: shutil.move(tmp_path / "hidden", place)
+        shutil.move(place, tmp_path / sent)
+        return sent, lambda: shutil.move(tmp_path / sent, place)
 
     return hide
 
@@ -606,6 +606,73 @@ def test_nothing_goes_on_when_very_many_cannot_be_read(
     show()
     read_all(follower)
     assert len(states(ledger)) == 1
+
+
+def test_what_can_be_read_again_makes_room_for_others(ledger, orthanc, follow, hidden, monkeypatch):
+    """A share was away for a while; one file is damaged since then."""
+    monkeypatch.setattr(selection, "MOST_UNREADABLE", 1)
+    follower = follow(RULE)
+    read_all(follower)
+    back, show = hidden()
+    read_all(follower)
+    damaged, _ = hidden()
+    (sent,) = upload(orthanc, [make_instance()])
+    with pytest.raises(OrthancError, match="cannot read what it has stored"):
+        read_all(follower)
+    show()
+    seen_at = ledger.indexes.get(SOURCE).seen_at
+    follower.clock.time += SWEEP_EVERY + 1
+    with pytest.raises(OrthancError, match="cannot read what it has stored"):
+        read_all(follower)
+    assert ledger.indexes.get(SOURCE).seen_at == seen_at, "it does not count as followed"
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys([back, sent], State.WAITING)
+    assert ledger.arrivals.unreadable(SOURCE) == [damaged]
+
+
+def test_late_changes_wait_for_room_and_keep_nobody_from_making_it(
+    simulated_follower, ledger, monkeypatch
+):
+    follower, index, damaged = simulated_follower
+    monkeypatch.setattr(selection, "MOST_UNREADABLE", 1)
+    before = states(ledger).keys()
+    first, late = index.receive(make_instance()), index.receive(make_instance(), hidden=True)
+    sent = index.receive(make_instance())
+    damaged |= {first, late}
+    read_all(follower)
+    assert ledger.arrivals.unreadable(SOURCE) == [first]
+    index.show_hidden()
+    follower.clock.time += SWEEP_EVERY + 1
+    with pytest.raises(OrthancError, match="cannot read what it has stored"):
+        read_all(follower)
+    damaged -= {first}
+    follower.clock.time += SWEEP_EVERY + 1
+    read_all(follower)
+    assert states(ledger).keys() - before == {first, sent}
+    assert ledger.arrivals.unreadable(SOURCE) == [late]
+
+
+@pytest.fixture
+def simulated_follower(ledger):
+    """A follower, the index that it follows, and those whose attributes cannot be read."""
+    clock, damaged = FakeClock(), set()
+
+    def attributes(name, _numbers):
+        if name in damaged:
+            raise OrthancRefusedError("answered 500", status=500)
+        return {"0028,0004": "MONOCHROME2"}
+
+    index = Index(clock, random.Random(1))
+    orthanc = SimulatedOrthanc(index)
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.storage)
+    since = clock.utc().timestamp()
+    follower = Follower(ledger, source, Rules([RULE], attributes), clock, lambda: None, since)
+    follower.clock = clock
+    read_all(follower)
+    index.receive(make_instance())
+    read_all(follower)  # with something in it, it is compared once more
+    yield follower, index, damaged
+    orthanc.close()
 
 
 def test_an_orthanc_that_is_away_is_an_error(ledger, follow):

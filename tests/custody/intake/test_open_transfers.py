@@ -139,6 +139,19 @@ def test_what_is_closed_is_not_sent(ledger):
     assert close(ledger, "orthanc") == 0
 
 
+def test_what_could_not_be_read_of_what_is_closed_is_not_waited_for(ledger, caplog):
+    """It has no row, and nobody can read it any more."""
+    for source in (GONE, "here"):
+        ledger.arrivals.change_unreadable(source, ["1", "2"])
+    assert close(ledger, GONE) == 0
+    assert ledger.arrivals.unreadable(GONE) == []
+    assert ledger.arrivals.unreadable("here") == ["1", "2"]
+    assert f"2 instances of {GONE}" in caplog.text
+    caplog.clear()
+    assert close(ledger, GONE) == 0
+    assert caplog.text == ""
+
+
 def test_what_it_was_the_newest_version_of_is_sent_in_its_place(ledger):
     old = arrival("old", sop_instance_uid="1.2", received_at=1.0)
     ledger.arrivals.record([old])

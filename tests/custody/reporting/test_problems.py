@@ -190,12 +190,16 @@ def test_a_ledger_in_the_place_of_another(ledger, index, tmp_path):
     assert one.concerns("any account")
 
 
-def test_instances_that_no_rule_can_be_applied_to(ledger, index):
+def test_instances_that_no_rule_can_be_applied_to(ledger, index, clock):
     ledger.arrivals.change_unreadable(ORTHANC, ["1", "2"])
     (one,) = found(ledger).values()
     assert (one.kind, one.index, one.instances) == (ProblemKind.FILE, ORTHANC, 2)
     assert one.message.startswith(f"of 2 instances of {ORTHANC} it is not known")
     assert one.concerns(A)
+    assert "tried again all the time" in one.remedy
+    clock.now += SEEN_WITHIN + 1
+    (one,) = found(ledger).values()
+    assert f"--close {ORTHANC}" in one.remedy, "nobody tries them any more"
     ledger.arrivals.change_unreadable(ORTHANC, [], ["1", "2"])
     assert found(ledger) == {}
 

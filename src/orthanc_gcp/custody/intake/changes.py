@@ -35,7 +35,12 @@ from orthanc_gcp.custody.intake.recognition import (
     Recognition,
 )
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.custody.intake.selection import Selection, Selector, Unreadable
+from orthanc_gcp.custody.intake.selection import (
+    Selection,
+    Selector,
+    TooManyUnreadableError,
+    Unreadable,
+)
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.indexes import SetBackError, add_marks
 from orthanc_gcp.ledger.ledger import Ledger
@@ -206,10 +211,14 @@ class Follower:
         if news and match is Match.CLEARED:  # what was read before is missed by nobody
             self._comparison.open_gap()
         self._recognition.confirm()
-        if news:
-            self._read(cursor, page)
-        else:
-            self._note_read(cursor, asked)
+        try:
+            if news:
+                self._read(cursor, page)
+            else:
+                self._note_read(cursor, asked)
+        except TooManyUnreadableError:
+            self._sweep()  # which may make room; it does not count as followed meanwhile
+            raise
         self._do_at_intervals()
         return news or self._comparison.step(self._cursor or cursor)
 
@@ -406,13 +415,17 @@ class Follower:
             self._cursor = self._ledger.indexes.seen(
                 self._cursor, recognition.name, recognition.address
             )
-        if now - self._swept_at > SWEEP_EVERY:
-            self._swept_at = now
-            self._ask_for_missing()
-            self._release_stable()
-            self._retry_unreadable()
+        self._sweep()
         if self._protection is not None:
             self._protection.step(self.source)
+
+    def _sweep(self) -> None:
+        now = self._clock.now()
+        if now - self._swept_at > SWEEP_EVERY:
+            self._swept_at = now
+            self._retry_unreadable()  # first: there may be no room for what is late
+            self._release_stable()
+            self._ask_for_missing()
 
     def _is_to_be_seen(self, cursor: Cursor, now: float) -> bool:
         """Now and then, and at once where the clock was set, by which others look at it."""

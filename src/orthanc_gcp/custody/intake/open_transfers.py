@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ __all__ = [
     "seen_indexes",
     "separate",
 ]
+
+_log = logging.getLogger(__name__)
 
 SEEN_WITHIN = 300.0
 """An Orthanc with an index was there just now, if that is so many seconds ago."""
@@ -166,11 +169,18 @@ def hand_over(ledger: Ledger, orthanc: OrthancSource, source: str, to: str) -> i
 def close(ledger: Ledger, source: str) -> int:
     """Send nothing more of an index; how many transfers are withdrawn by it.
 
+    What could not be read for the rules makes none, and is not waited for any more.
+
     Raises
     ------
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away: some may be closed already.
     """
+    unreadable = ledger.arrivals.unreadable(source)
+    if unreadable:
+        words = "%d instances of %s, which its Orthanc could not read, are not waited for any more"
+        _log.warning(words, len(unreadable), source)
+        ledger.arrivals.change_unreadable(source, (), unreadable)
     return close_rows(ledger, transfers.c.source == source)
 
 

@@ -15,7 +15,14 @@ from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 
-__all__ = ["MOST_UNREADABLE", "RETRY_SHARE", "Selection", "Selector", "Unreadable"]
+__all__ = [
+    "MOST_UNREADABLE",
+    "RETRY_SHARE",
+    "Selection",
+    "Selector",
+    "TooManyUnreadableError",
+    "Unreadable",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +33,10 @@ RETRY_FOR, RETRY_SHARE = 1.0, 10
 """Seconds after which no other one is tried in a sweep; and none for so many times as long."""
 _SHOWN = 5
 """So many of them are named in a message."""
+
+
+class TooManyUnreadableError(OrthancError):
+    """Orthanc has to be mended before any more of it is read."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +131,13 @@ class Unreadable:
 
         Raises
         ------
-        OrthancError
-            There are so many that Orthanc has to be mended first.
+        TooManyUnreadableError
+            There is no room for them, until others can be read.
         """
         arrivals = self._ledger.arrivals
         known = {*arrivals.unreadable(source), *unreadable}
         if len(known) > MOST_UNREADABLE:
-            raise OrthancError("Orthanc cannot read what it has stored")
+            raise TooManyUnreadableError("Orthanc cannot read what it has stored")
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
         arrivals.change_unreadable(source, unreadable)
 

@@ -218,7 +218,7 @@ def find_problems(
         )
         for one in former_ledgers(ledger)
     ]
-    found += _without_file(ledger) + _not_compared(ledger, here)
+    found += _without_file(ledger, here) + _not_compared(ledger, here)
     return found + _without_orthanc(ledger, here, worker)
 
 
@@ -400,6 +400,9 @@ def _of_account(
     )
 
 
+_START = "start its Orthanc, with its worker; if it does not come back: "
+
+
 def _of_index(one: _Open) -> Problem:
     return Problem(
         ProblemKind.INDEX,
@@ -408,14 +411,17 @@ def _of_index(one: _Open) -> Problem:
         one.instances,
         one.since,
         f"{_wait(one)}: {GONE} ({one.index})",
-        "start its Orthanc, with its worker; if it does not come back: "
-        f"`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what it holds, "
-        f"`--close {one.index}` ends it",
+        f"{_START}`orthanc-gcp indexes CONFIG --hand-over {one.index}` has another one send what "
+        f"it holds, `--close {one.index}` ends it",
     )
 
 
-def _without_file(ledger: Ledger) -> list[Problem]:
+def _without_file(ledger: Ledger, here: Collection[str]) -> list[Problem]:
     """Instances that no rule can be applied to: they have no row."""
+    mend = (
+        "see the log of Orthanc, and of a proxy before it, what it cannot read or answer, and "
+        "restore that; they are tried again all the time"
+    )
     return [
         Problem(
             ProblemKind.FILE,
@@ -426,8 +432,9 @@ def _without_file(ledger: Ledger) -> list[Problem]:
             f"of {count:,} instances of {source} it is not known whether the rules want them: "
             "Orthanc does not describe them, or cannot read the attributes that the rules ask for, "
             "and only the files have",
-            "see the log of Orthanc, and of a proxy before it, what it cannot read or answer, and "
-            "restore that; they are tried again all the time",
+            mend
+            if source in here
+            else f"{_START}`orthanc-gcp indexes CONFIG --close {source}` ends it",
         )
         for source, count in ledger.arrivals.unreadable_counts().items()
         if count
