@@ -35,7 +35,8 @@ class ManyStudies(BaseHTTPRequestHandler):
         self.server.meanwhile()
         there = set(self.server.studies)
         return [
-            {"ID": one, "LastUpdate": "20261121T000000", "MainDicomTags": {}}
+            {"ID": one, "LastUpdate": self.server.updated.get(one, "20261121T000000")}
+            | {"MainDicomTags": {}}
             for one in page
             if one in there
         ]
@@ -55,7 +56,7 @@ class ManyStudies(BaseHTTPRequestHandler):
 def many():
     with ThreadingHTTPServer(("127.0.0.1", 0), ManyStudies) as server:
         server.studies, server.asked = [f"study-{number:06}" for number in range(6000)], 0
-        server.meanwhile = lambda: None
+        server.meanwhile, server.updated = lambda: None, {}
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -71,6 +72,40 @@ def test_no_study_is_left_out_while_others_are_deleted(many, deleted, tmp_path):
     found += [study for page in pages for study, _ in page]
     assert set(many.studies) <= set(found)
     assert many.asked <= 40
+
+
+@pytest.mark.parametrize("listed", ["studies", "study_uids", "inventory"])
+@pytest.mark.parametrize("deleted", [5200, 9000, 14_000, 16_000])
+def test_none_is_left_out_however_many_are_deleted_between_two_pages(
+    many, listed, deleted, tmp_path
+):
+    """As by a script that deletes whole patients, while little is listed at a time."""
+    many.studies = [f"study-{number:06}" for number in range(18_000)]
+    source = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path)
+    found: set[str] = set()
+    is_deleted = False
+    for page in getattr(source, listed)():
+        found.update(one[0] for one in page)
+        if len(found) > 15_000 and not is_deleted:
+            many.studies, is_deleted = many.studies[deleted:], True
+    assert set(many.studies) <= found
+    assert many.asked <= 100
+
+
+@pytest.mark.parametrize("listed", ["studies", "study_uids", "inventory"])
+def test_none_is_left_out_while_many_are_received_anew(many, listed, tmp_path):
+    """They are deleted, and come behind all others."""
+    many.studies = [f"study-{number:06}" for number in range(18_000)]
+    source = OrthancSource(OrthancRest(f"http://127.0.0.1:{many.server_port}"), tmp_path)
+    found: set[str] = set()
+    for page in getattr(source, listed)():
+        found.update(one[0] for one in page)
+        if len(found) > 16_800 and not many.updated:
+            again = many.studies[:6000]
+            many.updated = dict.fromkeys(again, "20261122T000000")
+            many.studies = many.studies[6000:] + again
+    assert set(many.studies) <= found
+    assert many.asked <= 100
 
 
 def test_no_study_is_left_out_while_others_come(many, tmp_path):

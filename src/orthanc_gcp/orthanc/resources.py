@@ -37,6 +37,8 @@ _FILE_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DELETES_OPEN_FILES = os.name == "posix"
 """Elsewhere Orthanc could not delete what is being sent from its folder."""
 _STUDIES, _OVERLAP = 500, 50
+_BACK = 10 * _STUDIES
+"""So far back is looked first for what was listed before, where the list has become shorter."""
 _SOME = 20
 _REFUSED_ALIKE, _OF_USER = 3, (401, 403)
 """So many instances that are refused, and no answer between, are the fault of none of them; nor are
@@ -297,22 +299,25 @@ class OrthancSource:
             Finds out what is wanted of some of them, of which Orthanc gives no page, though it
             answers otherwise: one may be in the way of all others.
         """
-        begin, tail, is_last = 0, frozenset[str](), False
+        begin, back, is_last = 0, _BACK, False
+        # The last of each page that came, and some of the last page: all that did not come follows.
+        ends, known = dict[str, str](), dict[str, str]()
         while not is_last:
             page, limit = self._page_from(f"{path}?since={begin}", size, apart)
             names = there = [one["ID"] for one in page]
             if len(page) < limit:
                 there = self._page_of(f"{path}?since={begin}")(limit)
-            if begin and not (_goes_on(names, tail) and _goes_on(there, tail)):
-                # A whole overlap was deleted.
-                begin, tail = max(0, begin - 10 * _STUDIES), frozenset()
+            if begin and not (_goes_on(page, known) and not known.keys().isdisjoint(there)):
+                # A whole overlap was deleted, or much more.
+                begin, back = max(0, begin - back), 2 * back
                 continue
-            is_last = len(there) < limit
+            back, is_last = _BACK, len(there) < limit
             missed = sorted(set(there) - set(names)) if is_last else []
             if page or missed:
                 yield page + self._content(missed)
             begin += max(min(1, len(page)), len(page) - _OVERLAP)
-            tail = frozenset(names[-_OVERLAP:])
+            ends |= _versions(page[-1:])
+            known = ends | _versions(page[-_OVERLAP:])
 
     def _page_from(
         self,
@@ -664,9 +669,21 @@ class OrthancSource:
         return answer
 
 
-def _goes_on(page: Sequence[str], tail: Collection[str]) -> bool:
-    """Whether a page has something of the end of the one before, as far as that is known."""
-    return bool(page) and (not tail or not set(page).isdisjoint(tail))
+def _versions(page: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What changes when something is received anew: an instance's file, another's last update."""
+    return {one["ID"]: one.get("FileUuid") or one.get("LastUpdate") or "" for one in page}
+
+
+def _goes_on(page: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> bool:
+    """Whether a page has something that is known, and is not behind all others by now.
+
+    Parameters
+    ----------
+    known
+        The version of each, empty where that is not known.
+    """
+    there = _versions(page)
+    return any(not known[one] or there[one] in ("", known[one]) for one in known.keys() & there)
 
 
 def _parts(resources: Sequence[str], most: int) -> list[list[str]]:

@@ -16,7 +16,7 @@ from orthanc_gcp.configuration.options import DEFAULT_COMPARE_EVERY_SECONDS
 from orthanc_gcp.custody.intake import selection
 from orthanc_gcp.custody.intake.changes import NEW_FOR, NOTE_READ_EVERY, SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.identity import NEVER, READ_MARGIN
-from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
+from orthanc_gcp.custody.intake.inventory import BESIDE_NEWS_EVERY, COMPARE_AT_MOST_EVERY
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.rules import Rules
@@ -673,6 +673,18 @@ def simulated_follower(ledger):
     read_all(follower)  # with something in it, it is compared once more
     yield follower, index, damaged
     orthanc.close()
+
+
+def test_all_is_compared_though_something_new_comes_all_the_time(ledger, simulated_follower):
+    follower, index, _ = simulated_follower
+    lost = index.receive(make_instance())
+    index.clear_changes()
+    for _ in range(int(2 * COMPARE_AT_MOST_EVERY / BESIDE_NEWS_EVERY)):
+        index.receive(make_instance())
+        assert follower.step()
+        follower.clock.time += BESIDE_NEWS_EVERY
+    assert lost in states(ledger)
+    assert not ledger.arrivals.has_gap(SOURCE)
 
 
 def test_an_orthanc_that_is_away_is_an_error(ledger, follow):

@@ -542,7 +542,7 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
         connection.execute(f"DELETE {where}", [late])
     orthanc.start()
     reader = Reader(ledger, orthanc)
-    reader.follower._comparison.step = lambda _: False
+    reader.follower._comparison.step = lambda *_, **_more: False
     reader.read()
     assert late not in rows(ledger)[NAME]
     assert set(new) <= rows(ledger)[NAME]
@@ -553,7 +553,7 @@ def test_a_change_that_becomes_visible_after_its_successor(ledger, orthanc):
         connection.executemany(f"INSERT INTO Changes VALUES ({places})", taken)
     orthanc.start()
     reader = Reader(ledger, orthanc)
-    reader.follower._comparison.step = lambda _: False
+    reader.follower._comparison.step = lambda *_, **_more: False
     reader.read()
     reader.read(SWEEP_EVERY + 1)
     assert late in rows(ledger)[NAME]

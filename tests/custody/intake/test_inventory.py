@@ -137,3 +137,38 @@ def test_comparisons_that_never_end_are_a_problem(ledger, clock):
     own.time += COMPARE_AT_MOST_EVERY
     compare()
     assert find_problems(ledger, [], {}) == []
+
+
+@pytest.fixture
+def comparison(ledger):
+    """One of an Orthanc whose instances the ledger has all, and the names of what it adds."""
+    orthanc, added = Listed(25), []
+    record(ledger, orthanc.files)
+
+    def add(_cursor, names):
+        added.extend(names)
+        return len(names)
+
+    return Comparison(ledger, orthanc, FakeClock(), 86400, add, lambda: None), orthanc, added
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_gap_of_another_worker_is_not_closed_by_what_was_compared_before_it(
+    ledger, comparison, gap
+):
+    """Changes of what was overwritten were cleared while that one followed the index."""
+    comparison, orthanc, added = comparison
+    cursor = ledger.indexes.begin(ORTHANC, 0, ledger.now())
+    comparison.turn_to(ORTHANC)
+    if gap:
+        comparison.open_gap()
+    assert comparison.step(cursor)
+    orthanc.files["1"] = "another"
+    ledger.arrivals.open_gap(ORTHANC)
+    comparison.turn_to(ORTHANC, was_read_on=True)
+    for _ in range(2):
+        while comparison.step(cursor):
+            pass
+        comparison._clock.time += COMPARE_AT_MOST_EVERY + 1
+    assert added == ["1"]
+    assert not ledger.arrivals.has_gap(ORTHANC)

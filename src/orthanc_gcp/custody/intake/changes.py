@@ -220,7 +220,8 @@ class Follower:
             self._sweep()  # which may make room; it does not count as followed meanwhile
             raise
         self._do_at_intervals()
-        return news or self._comparison.step(self._cursor or cursor)
+        more = self._comparison.step(self._cursor or cursor, has_news=news)
+        return news or more
 
     # -- Where reading begins -------------------------------------------------------------------
 
@@ -234,7 +235,7 @@ class Follower:
 
     def _take(self, found: Accepted) -> None:
         self._seen_at = self._clock.now()
-        self._comparison.turn_to(found.cursor.source)
+        self._comparison.turn_to(found.cursor.source, was_read_on=self._cursor is None)
         if found.follows and found.match < Match.PARTIAL:
             self._comparison.open_gap()
         if found.match is Match.EMPTIED:
@@ -315,7 +316,7 @@ class Follower:
         cursor = self._ledger.indexes.get(self.source)
         if cursor is None:
             raise OrthancError(f"the ledger has lost how far {self.source} was read")
-        self._comparison.turn_to(self.source)
+        self._comparison.turn_to(self.source, was_read_on=True)
         self._go_on_with(cursor)
         return cursor
 

@@ -17,11 +17,20 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.orthanc.resources import OrthancSource
 
-__all__ = ["COMPARE_AT_MOST_EVERY", "Comparison", "Failing", "Inventory", "failing_comparisons"]
+__all__ = [
+    "BESIDE_NEWS_EVERY",
+    "COMPARE_AT_MOST_EVERY",
+    "Comparison",
+    "Failing",
+    "Inventory",
+    "failing_comparisons",
+]
 
 _log = logging.getLogger(__name__)
 
 COMPARE_AT_MOST_EVERY = 60.0
+BESIDE_NEWS_EVERY = 5.0
+"""Seconds after which some is compared though changes are to be read: there may always be some."""
 SAID_AFTER = 300.0
 """Seconds from the first comparison that Orthanc breaks off to one after which that is said."""
 PAUSE_AFTER_PAGE = 0.5
@@ -137,16 +146,26 @@ class Comparison:
         self._source = ""
         self._running, self._missed = False, 0
         self._due_at = self._begun_for_gap = self._next_page_at = float("-inf")
+        self._stepped_at = float("-inf")
         self.gap = self.has_ended = False
         self._another_gap = False  # since the comparison that runs has begun
         self._failed_at: float | None = None  # the first that broke off since one has ended
 
-    def turn_to(self, source: str) -> None:
-        """Compare this index from now on."""
+    def turn_to(self, source: str, *, was_read_on: bool = False) -> None:
+        """Compare this index from now on.
+
+        Parameters
+        ----------
+        was_read_on
+            Whether another worker may have read its changes meanwhile. If some were gone, what they
+            reported may be among what was compared before.
+        """
         if source != self._source:
             self._source, self._due_at, self._failed_at = source, float("-inf"), None
             self._running = self.has_ended = False
-        self.gap = self._ledger.arrivals.has_gap(source)
+        had_gap, self.gap = self.gap, self._ledger.arrivals.has_gap(source)
+        if self.gap and (was_read_on or not had_gap):
+            self._running = False
 
     def open_gap(self) -> None:
         """Changes are gone that nobody has read: written down, for a crash must not hide it."""
@@ -155,9 +174,18 @@ class Comparison:
             self._ledger.arrivals.open_gap(self._source)
             self.gap, self._running = True, False
 
-    def step(self, cursor: Cursor) -> bool:
-        """Compare some of what Orthanc has; whether more is to be compared at once."""
+    def step(self, cursor: Cursor, *, has_news: bool = False) -> bool:
+        """Compare some of what Orthanc has; whether more is to be compared at once.
+
+        Parameters
+        ----------
+        has_news
+            Whether there are changes to be read, which come first.
+        """
         now = self._clock.now()
+        if has_news and now - self._stepped_at < BESIDE_NEWS_EVERY:
+            return False
+        self._stepped_at = now
         if not self._running:
             if not self._is_due(now):
                 return False
