@@ -58,6 +58,47 @@ def test_more_than_there_are_is_not_asked_for():
     assert size.ask(lambda most: most) == (200, 200)
 
 
+@pytest.mark.parametrize("there", [1, 150])
+def test_that_little_is_there_says_nothing_of_more(there):
+    """Most questions are for few things, as for the series and the study of 200 instances."""
+    asked: list[int] = []
+    size = PageSize(200)
+    size.ask(slow_from(100, asked))
+    for _ in range(GROW_AFTER):
+        size.ask(slow_from(100, asked), min(there, 99))
+    assert size.ask(slow_from(100, asked)) == (100, 100)
+    assert asked.count(200) == 1, "nor that more would come in time"
+    size = PageSize(200)
+    for _ in range(GROW_AFTER):  # and where all has come in time so far
+        size.ask(slow_from(200, asked), there)
+    assert size.ask(slow_from(200, asked)) == (200, 200)
+
+
+def test_a_few_changes_that_come_in_time_say_nothing_of_many(tmp_path):
+    """The newest twenty are asked for often."""
+    asked: list[int] = []
+    stop = threading.Event()
+
+    def page_of(size: int):
+        def answer(_question):
+            asked.append(size)
+            if size > 500:
+                stop.wait(5)
+            return {"Changes": [], "Last": 0, "Done": True}
+
+        return answer
+
+    answers = {f"GET /changes?since=0&limit={size}": page_of(size) for size in (20, 500, 1000)}
+    with stub(answers) as server:
+        source = OrthancSource(OrthancRest(server.url, timeout=0.3), tmp_path)
+        source.changes(0)
+        for _ in range(GROW_AFTER):
+            source.changes(0, 20)
+        source.changes(0)
+        stop.set()
+    assert asked == [1000, 500, *[20] * GROW_AFTER, 500]
+
+
 @pytest.mark.parametrize("error", [OrthancUnavailableError("away"), OrthancRefusedError("no")])
 def test_another_failure_says_nothing_of_the_size(error):
     def question(size: int) -> None:

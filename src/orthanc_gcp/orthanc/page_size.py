@@ -40,7 +40,7 @@ class PageSize:
         Parameters
         ----------
         there
-            So many things there are, where that is known: more of them is the same question.
+            So many things there are, or are wanted: it says nothing of more that it comes in time.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class PageSize:
                     raise
                 self._size, self._in_time = max(self.least, size // 2), 0
             else:
-                self._in_time += 1
+                self._in_time += size == self._size  # less than that comes in time anyway
                 if self._in_time >= GROW_AFTER:
-                    self._size, self._in_time = min(self._most, size * 2), 0
+                    self._size, self._in_time = min(self._most, self._size * 2), 0
                 return page, size

@@ -152,8 +152,7 @@ class OrthancSource:
         OrthancError
             Orthanc is away, or refuses.
         """
-        question = self._page_of(f"/changes?since={since}")
-        page, _ = self._changes.ask(lambda size: question(min(size, limit)))
+        page, _ = self._changes.ask(self._page_of(f"/changes?since={since}"), limit)
         entries = tuple(_change(entry) for entry in page["Changes"])
         return Changes(entries, int(page["Last"]), bool(page["Done"]))
 
