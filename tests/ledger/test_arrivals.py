@@ -186,6 +186,57 @@ def test_a_demand_opens_what_was_closed_and_waits_for_nothing(ledger):
     assert states(ledger) == {"1": State.WAITING}
 
 
+LEFT_ALONE = [
+    (priority, state)
+    for priority in Priority
+    for state in (None, State.SENDING, State.DELAYED, State.ACKNOWLEDGED, State.CONFIRMED)
+    if priority <= Priority.DEMANDED or state not in (None, State.DELAYED)
+]
+
+
+@pytest.mark.parametrize(("priority", "state"), LEFT_ALONE)
+def test_what_is_in_hand_when_its_own_change_is_read_goes_on(ledger, priority, state):
+    """As it was demanded, or found by a comparison, before: it is not sent twice."""
+    first = arrival("1", change_seq=0, attachment_uuid="a", priority=priority)
+    ledger.arrivals.record([first])
+    if state is not None:
+        claim(ledger)
+    if state not in (None, State.SENDING):
+        settle_batch(ledger, state, sha256="d")
+    before = row_of(ledger)
+    own = replace(first, priority=Priority.LIVE, held_for_orthanc_id="s", change_seq=5)
+    assert ledger.arrivals.record([arrival("2"), own]) == 1
+    assert row_of(ledger) == {**before, "change_seq": 5}
+    assert ledger.arrivals.record([replace(own, change_seq=3)]) == 0
+    assert row_of(ledger)["change_seq"] == 5
+    assert ledger.arrivals.record([replace(own, attachment_uuid="b", change_seq=6)]) == 1
+    assert row_of(ledger)["state"] == State.HELD, "another version is news"
+
+
+@pytest.mark.parametrize("state", [State.QUARANTINED, State.WITHDRAWN, State.LOST])
+def test_what_is_over_begins_anew_when_its_own_change_is_read(ledger, state):
+    first = arrival("1", change_seq=0, attachment_uuid="a", priority=Priority.DEMANDED)
+    ledger.arrivals.record([first])
+    claim(ledger)
+    settle_batch(ledger, state)
+    own = replace(first, priority=Priority.LIVE, change_seq=5)
+    assert ledger.arrivals.record([own]) == 1
+    assert states(ledger) == {"1": State.WAITING}
+
+
+def test_what_waits_for_a_backfill_goes_at_once_when_its_own_change_is_read(ledger):
+    first = arrival("1", change_seq=0, attachment_uuid="a", priority=Priority.BACKFILL)
+    ledger.arrivals.record([first])
+    assert ledger.arrivals.record([replace(first, priority=Priority.LIVE, change_seq=5)]) == 1
+    assert row_of(ledger)["priority"] == Priority.LIVE
+
+
+def row_of(ledger, name="1"):
+    with ledger.reading() as connection:
+        query = sql.select(transfers).where(transfers.c.orthanc_id == name)
+        return dict(connection.execute(query).one()._mapping)
+
+
 ODD = ("", ".", "..", "1/2", "1\\2", "1\0", "1\n", "1\ud800")
 LEVELS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 

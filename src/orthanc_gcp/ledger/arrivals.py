@@ -79,6 +79,13 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.ACKNOWLEDGED)
     )
     other_file = new.attachment_uuid != of.attachment_uuid
+    same_file = (new.attachment_uuid == of.attachment_uuid) & (of.attachment_uuid != "")
+    waits = (of.state == State.WAITING) | (of.state == State.DELAYED)
+    is_in_hand = sql.or_(
+        *(of.state == state for state in (State.SENDING, *_STORED)),
+        waits & (of.priority <= Priority.DEMANDED),
+    )
+    is_later = (new.change_seq > of.change_seq) | (new.received_at > of.received_at)
     return statement.on_conflict_do_update(
         index_elements=["destination_id", "source", "orthanc_id"],
         set_={
@@ -101,9 +108,9 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
             "replace": False,
         },
         # A change that was read before is nothing new, whatever its number in an index that was
-        # replaced; a demand opens what was closed, and does not wait for anything.
-        where=(new.change_seq > of.change_seq)
-        | (new.received_at > of.received_at)
+        # replaced; nor is that of a file that somebody has demanded, or a comparison has found,
+        # before it was read. A demand opens what was closed, and does not wait for anything.
+        where=is_later & ~(same_file & is_in_hand)
         | (
             (new.priority == Priority.DEMANDED)
             & (closed | (of.state == State.HELD) | waits_for_backfill)
@@ -257,7 +264,10 @@ class Arrivals:
     ) -> int:
         """How many rows are new, or begin anew."""
         statement = _insert_or_renew(self._engine.dialect.name, other_versions)
-        return execute_many(connection, statement, rows)
+        new = execute_many(connection, statement, rows)
+        if new < len(rows):  # some go on as they were
+            execute_many(connection, _RENUMBER, [{p: row[c] for p, c in _NUMBERS} for row in rows])
+        return new
 
     def _row(self, arrival: NewTransfer, destination: int) -> dict[str, Any]:
         values = values_of(arrival)
@@ -451,6 +461,27 @@ class Arrivals:
                 )
 
 
+_NUMBERS = [
+    (f"new_{name}", name)
+    for name in (
+        "destination_id",
+        "source",
+        "orthanc_id",
+        "attachment_uuid",
+        "change_seq",
+        "received_at",
+    )
+]
+_RENUMBER = (
+    transfers.update()
+    .where(
+        *(transfers.c[name] == sql.bindparam(new) for new, name in _NUMBERS[:4]),
+        transfers.c.attachment_uuid != "",
+        transfers.c.change_seq < sql.bindparam("new_change_seq"),
+    )
+    .values({name: sql.bindparam(new) for new, name in _NUMBERS[4:]})
+)
+"""The change that has reported a file is read later than the file was written down."""
 _FORMER = sql.select(destinations.c.id).where(
     destinations.c.account.in_(sql.bindparam("accounts", expanding=True)),
     destinations.c.id.not_in(sql.bindparam("current", expanding=True)),

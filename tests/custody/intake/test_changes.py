@@ -141,6 +141,23 @@ def test_what_somebody_has_sent_elsewhere_is_sent_by_the_rules_too(
     assert found == [("a", mine, Priority.LIVE), ("b", mine, Priority.DEMANDED)]
 
 
+@pytest.mark.parametrize("level", ["Instance", "Study"])
+def test_what_is_being_sent_on_demand_is_not_sent_beside_it_by_a_rule(
+    ledger, orthanc, follow, level
+):
+    follower = follow(SendRule(to="a", level=level))
+    read_all(follower)
+    (mine,) = upload(orthanc, [make_instance()])
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.folder / "storage")
+    send_on_demand(ledger, source, "a", [mine])
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    (row,) = ledger.queue.claim("a", SOURCE, "batch", "worker", **limits)
+    read_all(follower)
+    assert ledger.queue.held("batch") == {row.id}
+    assert ledger.queue.claim("a", SOURCE, "another", "worker", **limits) == []
+    assert states(ledger) == {mine: State.SENDING}
+
+
 def test_changes_that_were_read_and_cleared_are_no_gap(ledger, orthanc, follow):
     follower = follow()
     read_all(follower)
