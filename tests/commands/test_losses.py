@@ -7,8 +7,18 @@ import time
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import State
+from tests.support.command_ledger import own_ledger
 from tests.support.studies import run, run_json
+from tests.support.terminal import invoke
 from tests.support.transfers import settle
+
+__all__ = ["own_ledger"]
+
+
+def test_newer_versions_that_no_change_has_reported(config, own_ledger):
+    own_ledger.arrivals.lose("my-google", "o", 0, 0, 3)
+    said = invoke("losses", config, code=1).output
+    assert "my-google: 3 newer versions of what Orthanc o has, gone with its index, noticed" in said
 
 
 def test_losses_until_somebody_knows(site):

@@ -116,6 +116,11 @@ def _line(loss: LostStudy | LostChanges) -> str:
             f"{count(loss.instances, 'instance')} of Orthanc {loss.source}, "
             f"received {utc(loss.first_received_at)}"
         )
+    if not loss.last_seq:
+        return (
+            f"{loss.account}: {count(loss.changes, 'newer version')} of what Orthanc {loss.source} "
+            f"has, gone with its index, noticed {utc(loss.noticed_at)}"
+        )
     return (
         f"{loss.account}: {count(loss.changes, 'change')} of Orthanc {loss.source}, numbers "
         f"{loss.first_seq} to {loss.last_seq}, noticed {utc(loss.noticed_at)}: of which instances "

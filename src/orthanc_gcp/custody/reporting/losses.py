@@ -82,7 +82,8 @@ class LostChanges:
     Attributes
     ----------
     first_seq, last_seq
-        Their numbers are between these, both included.
+        Their numbers are between these, both included; 0 for newer versions than an index has that
+        was restored, which were written down without a change.
     changes
         How many of these numbers.
     """
