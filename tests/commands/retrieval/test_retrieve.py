@@ -65,12 +65,14 @@ def test_what_does_not_come_is_said(site):
     assert "  not_listed: the store lists no such study, series or instance" in said
 
 
-def test_all_are_shown_however_many(site, monkeypatch):
-    monkeypatch.setattr("orthanc_gcp.commands.retrieval.retrieve._PAGE", 1)
+def test_what_is_not_complete_is_shown_however_old(site, monkeypatch):
+    for name in "_PAGE", "_NEWEST":
+        monkeypatch.setattr(f"orthanc_gcp.commands.retrieval.retrieve.{name}", 1)
     where = ("--orthanc", site.orthanc.url)
-    for uid in "1.2.3.5", "1.2.3.6":
-        run(site, "retrieve", "google", uid, *where)
-    found = run_json(site, "retrieve", "google", *where)["Retrievals"]
+    there, _ = stored(site)
+    for uid in "1.2.3.5", there, "1.2.3.6":
+        run(site, "retrieve", "google", uid, "--wait", *where, code=int(uid != there))
+    found = run_json(site, "retrieve", "google", "--wait", *where, code=1)["Retrievals"]
     assert [one["Study"] for one in found[:2]] == ["1.2.3.6", "1.2.3.5"]
 
 

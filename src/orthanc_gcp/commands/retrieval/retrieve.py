@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -40,7 +41,7 @@ __all__ = ["retrieve"]
 _INCOMPLETE, _NO_ROUTE = 1, 404
 _LEVELS = ("Study", "Series", "Instance")
 _EVERY = 0.5
-_PAGE = 1000
+_PAGE, _NEWEST = 1000, 100
 _TRIES = 60
 """So often Orthanc, or the worker, may fail to answer, one time after another."""
 
@@ -52,7 +53,8 @@ _TRIES = 60
     "resources",
     metavar="[STUDY[/SERIES[/INSTANCE]]]...",
     nargs=-1,
-    help="What is to come back, by DICOM's UIDs; without any, how far all is.",
+    help="What is to come back, by DICOM's UIDs; without any, how far the newest are, and what is "
+    "not complete.",
 )
 @click.option(
     "--bytes",
@@ -88,10 +90,9 @@ def retrieve(
         if not worker.is_there():
             asked = _Ledger(opened.enter_context(open_ledger(settings)), settings, rest, account)
         desk = asked or worker
-        numbers = desk.request(wanted, compare) if wanted else None
-        found = desk.found(numbers)
+        found = desk.found(desk.request(wanted, compare)) if wanted else list(_of_all(desk.pages()))
         if wait:
-            found = _wait(lambda: desk.found(numbers), found, quiet=as_json)
+            found = _wait(desk.found, found, quiet=as_json)
     if as_json:
         say(json.dumps({"Account": account, "Retrievals": found}, indent=2))
     else:
@@ -120,21 +121,19 @@ class _Worker:
         body = {"Resources": wanted, "Bytes": compare}
         return list(self._call("POST", f"{self._path}/retrieve", body)["Retrievals"])
 
-    def found(self, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        """Some retrievals, or all."""
+    def found(self, numbers: Iterable[int]) -> list[dict[str, Any]]:
+        """Some retrievals, those that there are."""
         path = f"{self._path}/retrievals"
-        if numbers is None:
-            return self._all(path)
         pages = (self._call("GET", f"{path}?id={number}") for number in numbers)
         return [one for page in pages for one in page["Retrievals"]]
 
-    def _all(self, path: str) -> list[dict[str, Any]]:
-        found, after = [], "0"
+    def pages(self) -> Iterator[list[dict[str, Any]]]:
+        """All retrievals, the newest first."""
+        after = "0"
         while after:
-            page = self._call("GET", f"{path}?after={after}&limit={_PAGE}")
-            found += page["Retrievals"]
+            page = self._call("GET", f"{self._path}/retrievals?after={after}&limit={_PAGE}")
+            yield page["Retrievals"]
             after = page["Next"]
-        return found
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """What the worker answers, which may be starting, or be started again."""
@@ -186,18 +185,28 @@ class _Ledger:
             self._account, source, resources, compare_bytes=compare
         )
 
-    def found(self, numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        """Some retrievals, or all."""
+    def found(self, numbers: Iterable[int]) -> list[dict[str, Any]]:
+        """Some retrievals, those that there are."""
         from orthanc_gcp.retrieval.report import as_json
 
-        report = self._ledger.retrievals.report
-        if numbers is None:
-            found: list[dict[str, Any]] = []
-            while page := report(self._account, after=found[-1]["Id"] if found else 0, limit=_PAGE):
-                found += map(as_json, page)
-            return found
-        some = (report(self._account, number=number) for number in numbers)
+        some = (self._ledger.retrievals.report(self._account, number=one) for one in numbers)
         return [as_json(one) for page in some for one in page]
+
+    def pages(self) -> Iterator[list[dict[str, Any]]]:
+        """All retrievals, the newest first."""
+        from orthanc_gcp.retrieval.report import as_json
+
+        after = 0
+        while page := self._ledger.retrievals.report(self._account, after=after, limit=_PAGE):
+            yield [as_json(one) for one in page]
+            after = page[-1].row.id
+
+
+def _of_all(pages: Iterable[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """The newest retrievals, and those of all that Orthanc does not have wholly."""
+    for number, one in enumerate(chain.from_iterable(pages)):
+        if number < _NEWEST or one["State"] != "complete":
+            yield one
 
 
 def _resource(text: str) -> dict[str, str]:
@@ -213,7 +222,10 @@ def _resource(text: str) -> dict[str, str]:
 
 
 def _wait(
-    read: Callable[[], list[dict[str, Any]]], found: list[dict[str, Any]], *, quiet: bool
+    read: Callable[[Iterable[int]], list[dict[str, Any]]],
+    found: list[dict[str, Any]],
+    *,
+    quiet: bool,
 ) -> list[dict[str, Any]]:
     """The same, once all have ended; meanwhile, how far they are.
 
@@ -221,11 +233,12 @@ def _wait(
     """
     progress, began, before = ProgressLine(quiet=quiet), time.monotonic(), _brought(found)
     try:
-        while not all(one["Ended"] for one in found):
+        while going := [one["Id"] for one in found if not one["Ended"]]:
             seconds = time.monotonic() - began
             progress.show(partial(_words, found, _brought(found) - before, seconds))
             time.sleep(_EVERY)
-            found = read()
+            now = {one["Id"]: one for one in read(going)}
+            found = [now.get(one["Id"], one) for one in found if one["Ended"] or one["Id"] in now]
     except KeyboardInterrupt:
         progress.line(
             f"broken off: {_there(found)}; what is wanted goes on coming, and orthanc-gcp retrieve "
