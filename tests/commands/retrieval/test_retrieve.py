@@ -83,8 +83,8 @@ def test_the_oldest_counts_too_behind_the_plugin(config):
         return {"Retrievals": [{**ENDED, "State": state}], "Next": following}
 
     path = "GET /gcp/accounts/my-google/retrievals?after="
-    pages = {f"{path}0&limit=1000": page("complete", "7")}
-    pages[f"{path}7&limit=1000"] = page("incomplete", "")
+    pages = {f"{path}0&limit=100": page("complete", "7")}
+    pages[f"{path}7&limit=100"] = page("incomplete", "")
     with stub({"GET /gcp/accounts": [], **pages}) as server:
         where = ("--wait", "--json", "--orthanc", server.url)
         done = invoke("retrieve", config, "my-google", *where, code=1)

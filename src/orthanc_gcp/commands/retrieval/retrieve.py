@@ -41,7 +41,7 @@ __all__ = ["retrieve"]
 _INCOMPLETE, _NO_ROUTE = 1, 404
 _LEVELS = ("Study", "Series", "Instance")
 _EVERY = 0.5
-_PAGE, _NEWEST = 1000, 100
+_PAGE = _NEWEST = 100
 _TRIES = 60
 """So often Orthanc, or the worker, may fail to answer, one time after another."""
 
