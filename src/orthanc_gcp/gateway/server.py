@@ -118,19 +118,15 @@ class Server(ThreadingMixIn, TCPServer):
         try:
             connection = self._secured(request)
             self._begin(self._associate(connection, client_address))
-        except (OSError, ValueError) as error:
+        except BaseException as error:
             self._leave()
             request.close()
-            if not isinstance(error, ConnectionError):
+            if isinstance(error, RuntimeError):  # no thread can be started just now
+                _log.warning("a connection from %s was closed: %s", client_address[0], error)
+            elif not isinstance(error, OSError | ValueError):
+                raise
+            elif not isinstance(error, ConnectionError):
                 _log.warning("no TLS with %s: %s", client_address[0], type(error).__name__)
-        except RuntimeError as error:  # no thread can be started just now
-            self._leave()
-            request.close()
-            _log.warning("a connection from %s was closed: %s", client_address[0], error)
-        except BaseException:
-            self._leave()
-            request.close()
-            raise
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         connection.settimeout(self._entity.acse_timeout)

@@ -118,8 +118,7 @@ class DicomCallbacks:
             found = self._ask("POST", ("find",), body, FIND_WITHIN)
         except WorkerUnavailableError as error:
             _log.warning("a C-FIND is answered only from what Orthanc holds: %s", error)
-            answers, _ = local_answers(self._local(), self._orthanc, asked, called, self._limits)
-            return answers, False
+            return list(local_answers(self._local(), self._orthanc, asked, called)), False
         return [base64.b64decode(one) for one in found["Answers"]], found["Whole"]
 
     def _ask(

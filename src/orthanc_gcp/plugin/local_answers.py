@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orthanc_gcp.errors import OrthancRefusedError
@@ -35,13 +35,9 @@ _UNIQUE = {
 
 
 def local_answers(
-    rest: OrthancRest,
-    orthanc: Any,
-    query: Mapping[str, str],
-    called: str,
-    limits: FindLimits = NO_LIMITS,
-) -> tuple[list[bytes], bool]:
-    """The identifiers of responses to a C-FIND, each a DICOM file; whether they are all.
+    rest: OrthancRest, orthanc: Any, query: Mapping[str, str], called: str
+) -> Iterator[bytes]:
+    """The identifiers of responses to a C-FIND, each a DICOM file.
 
     Parameters
     ----------
@@ -49,8 +45,6 @@ def local_answers(
         The module that Orthanc's Python plugin provides.
     query
         Tag, eight hexadecimal digits -> what it is to match.
-    limits
-        Those of Orthanc.
 
     Raises
     ------
@@ -69,15 +63,10 @@ def local_answers(
         if tag in wanted and value.strip(" \0*") and not tag.startswith(_COUNTS)
     }
     of_response = {_LEVEL: level, _RETRIEVE_AET: called.strip(), _CHARACTER_SET: "ISO_IR 192"}
-    answers = []
     for one in find(rest, _LEVELS[level], keys, wanted, most=MOST_ANSWERS):
         found = {tag: one.attributes[tag] for tag in wanted if tag in one.attributes}
         written = {f"{tag[:4]},{tag[4:]}": text for tag, text in (found | of_response).items()}
-        made = orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE)
-        answers.append(bytes(made))
-    number = len(answers)
-    is_cut = number == MOST_ANSWERS or limits.have_cut(rest, _LEVELS[level], keys, number)
-    return answers, not is_cut
+        yield bytes(orthanc.CreateDicom(json.dumps(written), None, orthanc.CreateDicomFlags.NONE))
 
 
 def _is_plain(tag: str) -> bool:

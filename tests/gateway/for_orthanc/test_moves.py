@@ -30,6 +30,15 @@ def to(merged):
     return begin
 
 
+def moves_of(start, orthanc, received, **options):
+    """What moves for an Orthanc of a test's own, to one destination."""
+    there = {"AET": "DEST", "Host": "127.0.0.1", "Port": received.port}
+    modalities = {**WORKSTATION, "d": there}
+    rest = OrthancRest(orthanc.url)
+    running = start({"AnswerForOrthanc": True}, rest, DicomModalities=modalities, **options)
+    return running.gateway.for_orthanc.moves
+
+
 def ended(service, name):
     """How one ends that is asked about as Orthanc asks."""
     state = service.state(name, -1, 30)
@@ -77,6 +86,7 @@ OF_ORTHANC = {"1.2.1.1.1", "1.2.3.1.1"}
 LEVELS = [
     ("STUDY", {"StudyInstanceUID": "1.2.1\\1.2.2"}, 3),
     ("STUDY", {"AccessionNumber": "A3"}, 3),
+    ("STUDY", {"AccessionNumber": "A1\\A3"}, 4),
     ("SERIES", {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.2"}, 1),
     ("INSTANCE", {"SOPInstanceUID": "1.2.3.1.1\\1.2.3.1.2"}, 2),
     ("STUDY", {"StudyInstanceUID": "1.2.9"}, 0),
@@ -110,13 +120,7 @@ def test_all_is_sent_however_little_orthanc_finds_at_once(start, orthanc, level,
             limited.json("POST", "/instances", instance(study, 1, number, **more))
     limited.json("POST", "/instances", instance(5, 1, 1, PatientID="P", AccessionNumber="a0"))
     with receiving({SECONDARY: [EXPLICIT]}) as received:
-        modality = {"AET": "DEST", "Host": "127.0.0.1", "Port": received.port}
-        running = start(
-            {"AnswerForOrthanc": True},
-            OrthancRest(limited.url),
-            DicomModalities={**WORKSTATION, "d": modality},
-        )
-        service = running.gateway.for_orthanc.moves
+        service = moves_of(start, limited, received)
         state = ended(service, service.begin(asked(level, **identifier)))
     assert (state.size, state.completed, state.failed) == (20, 20, 0)
     assert len(set(received.requests)) == 20
@@ -132,14 +136,7 @@ def test_more_studies_of_an_accession_number_than_orthanc_finds(start, orthanc, 
         file = instance(study, 1, 1, AccessionNumber="A1" if study == 3 else "A0")
         limited.json("POST", "/instances", file)
     with receiving({SECONDARY: [EXPLICIT]}) as received:
-        modality = {"AET": "DEST", "Host": "127.0.0.1", "Port": received.port}
-        running = start(
-            {"AnswerForOrthanc": True},
-            OrthancRest(limited.url),
-            DicomModalities={**WORKSTATION, "d": modality},
-            **limits,
-        )
-        service = running.gateway.for_orthanc.moves
+        service = moves_of(start, limited, received, **limits)
         state = ended(service, service.begin(asked("STUDY", AccessionNumber=number)))
     whole = number == "A1"
     assert (state.completed, state.failed, bool(state.refused)) == (int(whole), 0, not whole)

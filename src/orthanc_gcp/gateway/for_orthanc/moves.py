@@ -259,7 +259,7 @@ class OrthancMoves:
             except ValueError as error:
                 raise IdentifierError(str(error)) from None
             if not key.values or any(map(is_wild, key.values)):
-                raise IdentifierError("a C-MOVE takes no wildcards (AccessionNumber)")
+                raise IdentifierError("a C-MOVE needs an AccessionNumber without wildcards")
             found = store_query.find(store, Query(store_query.Level.STUDY, (key,)))
             values["StudyInstanceUID"] = "\\".join(filter(None, map(found_study, found)))
         identifier = Dataset()
