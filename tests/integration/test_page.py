@@ -403,24 +403,24 @@ def test_what_is_lost_or_not_known_is_said(orthanc, page):
     expect(page.locator("#connection")).to_have_text("Orthanc does not answer.")
 
 
-def lose_changes(orthanc: Orthanc, first: int) -> None:
-    """What Orthanc is said to have recycled before it was read."""
+def lose_changes(orthanc: Orthanc, first: int, last: int, count: int) -> None:
+    """What Orthanc is said to have recycled before it was read, or by 0 to have as it was once."""
     file = orthanc.folder / "storage" / "orthanc-gcp.sqlite"
     engine = connect(f"sqlite:///{file}")
     try:
-        Ledger(engine).arrivals.lose(ACCOUNT, f"o {HOSTILE}", first, first + 6, 7)
+        Ledger(engine).arrivals.lose(ACCOUNT, f"o {HOSTILE}", first, last, count)
     finally:
         engine.dispose()
 
 
 def test_a_person_acknowledges_what_is_shown_and_nothing_else(orthanc, page, complaints):
-    lose_changes(orthanc, 10)
+    lose_changes(orthanc, 10, 16, 7)
     page.clock.install()
     open_page(page, orthanc)
     page.get_by_role("link", name="See what is lost").press("Enter")
     expect(page.get_by_role("heading", name=f"Losses of {ACCOUNT}")).to_be_focused()
     expect(page.get_by_role("listitem")).to_contain_text(re.compile("10 . 16"))
-    lose_changes(orthanc, 20)
+    lose_changes(orthanc, 20, 26, 7)
     page.get_by_role("button", name="Acknowledge").press("Enter")
     dialog = page.get_by_role("dialog")
     page.keyboard.press("Enter")
@@ -440,6 +440,11 @@ def test_a_person_acknowledges_what_is_shown_and_nothing_else(orthanc, page, com
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing is lost that nobody has acknowledged.")).to_be_visible()
     expect(page.get_by_role("button", name="Acknowledge")).to_be_hidden()
+    lose_changes(orthanc, 0, 0, 3)
+    page.reload()
+    gone = items.filter(has_text="Newer versions that are gone with an index of Orthanc: 3")
+    expect(gone).to_be_visible()
+    expect(gone).not_to_contain_text("Numbers")
     assert page.locator("main img").count() == 0
     assert but(complaints, "400") == []
 

@@ -16,10 +16,15 @@ function lostStudy(one) {
 }
 
 function lostChanges(one) {
+  const hasNumbers = one.Last !== 0; // versions that went with an index have none
+  const count = {count: one.Changes};
+  const what = hasNumbers ? word("changes unread", count) : word("newer versions gone", count);
   return element("li", {},
-    element("p", {class: "title"}, word("changes unread", {count: one.Changes})),
+    element("p", {class: "title"}, what),
     facts([
-      [word("numbers"), `${number(one.First)} – ${number(one.Last)}`],
+      ...(hasNumbers
+        ? [[word("numbers"), `${number(one.First)} – ${number(one.Last)}`]]
+        : []),
       [word("noticed"), time(one.Noticed)],
       ...origin(one),
     ]));
