@@ -21,6 +21,7 @@ from tests.emulator.healthcare.test_notifications import CLOUD, configure, heard
 from tests.emulator.healthcare.test_operations import cancel, ended, operation, switch
 from tests.emulator.processes import running
 from tests.emulator.pubsub.test_methods import Project, with_scope
+from tests.emulator.test_replacements import before_the_next_opening, replacing, two_versions
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,14 @@ def test_a_pattern_without_objects_is_refused_at_once(place: Place, name: str) -
         f"{place.client.url}/v1/{STORE.partition('/dicomStores')[0]}/operations"
     )
     assert listed.json() == {}
+
+
+def test_an_export_has_what_has_replaced_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = two_versions()
+    place.client.store(old)
+    before_the_next_opening(monkeypatch, replacing(new))
+    assert counter(place.save("gs://scans/out")) == {"success": "1"}
+    assert list(exported(place, "out").values()) == [new]
 
 
 def test_a_bucket_that_there_is_not(place: Place) -> None:

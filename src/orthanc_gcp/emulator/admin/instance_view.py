@@ -34,7 +34,6 @@ from orthanc_gcp.emulator.dicom.viewports import Viewport
 from orthanc_gcp.emulator.dicomweb.rendered import Renderer
 from orthanc_gcp.emulator.http.negotiation import PNG
 from orthanc_gcp.emulator.http.responses import Refusal, error
-from orthanc_gcp.emulator.storage.instances import StoredInstance
 from orthanc_gcp.emulator.storage.records import InstanceKey
 from orthanc_gcp.emulator.storage.storage import Storage
 
@@ -63,8 +62,7 @@ class InstanceView:
 
     def attributes(self, query: Query) -> dict[str, Any]:
         """Return its attributes, and how many frames it has, or else why none can be shown."""
-        instance = self._find(query)
-        with self._open(instance) as file:
+        with self._open(query) as file:
             dicom = DicomFile(FileSource(file.fileno()))
             elements = list(islice(_readable(dicom), MAX_ATTRIBUTES + 1))
             entries = JsonWriter(lambda path: path).elements(
@@ -89,8 +87,7 @@ class InstanceView:
         Raises :class:`Refusal`: 400 for a frame that there is not, or that cannot be rendered.
         """
         number = natural_number(query, "frame", 1, MAX_FRAMES)
-        instance = await asyncio.to_thread(self._find, query)
-        with self._open(instance) as file:
+        with await asyncio.to_thread(self._open, query) as file:
             described = await asyncio.to_thread(_describe, file)
             if described.reason:
                 raise Refusal(error(400, described.reason))
@@ -101,19 +98,17 @@ class InstanceView:
                 raise Refusal(error(400, str(problem))) from problem
         return Response(image, media_type=PNG)
 
-    def _find(self, query: Query) -> StoredInstance:
+    def _open(self, query: Query) -> BinaryIO:
         store = store_row(self.storage, query)
         key = InstanceKey(*(query.get(name, "") for name in ("study", "series", "instance")))
         found = self.storage.index.instance(store, key)
         if found is None:
             raise Refusal(error(404, "there is no such instance"))
-        return found
-
-    def _open(self, instance: StoredInstance) -> BinaryIO:
         try:
-            return os.fdopen(self.storage.open(instance.file), "rb")
+            _, descriptor = self.storage.open_current(store, found)
         except FileNotFoundError:
             raise Refusal(error(404, "there is no such instance")) from None
+        return os.fdopen(descriptor, "rb")
 
 
 @dataclass(frozen=True)

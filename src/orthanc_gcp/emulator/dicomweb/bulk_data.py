@@ -66,7 +66,7 @@ async def retrieve_bulk_data(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is no such value (403 or 404), or in no acceptable media type
     (406).
     """
-    file = await asyncio.to_thread(context.open_instance)
+    _, file = await asyncio.to_thread(context.open_instance)
     try:
         found = await asyncio.to_thread(_require, context, file)
         multipart = _choose_multipart(context)

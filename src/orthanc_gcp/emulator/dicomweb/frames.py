@@ -69,11 +69,11 @@ async def retrieve_frames(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is no such instance (403 or 404), frame (400) or acceptable
     media type (406), or when the first frame cannot be made into it (400).
     """
-    (instance,) = await asyncio.to_thread(context.instances)
-    chosen = _choose(context, instance.transfer_syntax)
-    numbers = frame_numbers(context.names["frames"])
+    instance, file = await asyncio.to_thread(context.open_instance)
     with ExitStack() as opened, refusals():
-        file = opened.enter_context(await asyncio.to_thread(context.open_instance))
+        opened.enter_context(file)
+        chosen = _choose(context, instance.transfer_syntax)
+        numbers = frame_numbers(context.names["frames"])
         frames: Frames = ConvertedFrames(context.imaging, file, chosen.transfer_syntax)
         if chosen.lies_in_file(instance.transfer_syntax):
             frames = StoredFrames(await asyncio.to_thread(PixelData, file))

@@ -80,8 +80,8 @@ async def _search(context: RequestContext, level: Level) -> Response:
         query = parse_query(level, context.request.query_params.multi_items())
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
-    search = Search(context, query)
-    rows = await asyncio.to_thread(search.rows, store)
+    search = Search(context, store, query)
+    rows = await asyncio.to_thread(search.rows)
     if not rows and context.services.fault_settings.current.empty_qido == 204:
         return Response(status_code=204)
     if search.reads_files:
@@ -118,10 +118,11 @@ def _next_batch(matches: Iterator[bytes]) -> list[bytes]:
 
 
 class Search:
-    """Turns rows of the index into matches."""
+    """Finds rows of the index of a store, and turns them into matches."""
 
-    def __init__(self, context: RequestContext, query: SearchQuery) -> None:
+    def __init__(self, context: RequestContext, store: int, query: SearchQuery) -> None:
         self._context = context
+        self._store = store
         self._query = query
         self._url = context.dicomweb_url
         levels = levels_to(query.level)
@@ -142,11 +143,11 @@ class Search:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
 
-    def rows(self, store: int) -> Sequence[Row]:
-        """Return what the index has of each match in a store."""
+    def rows(self) -> Sequence[Row]:
+        """Return what the index has of each match."""
         names = self._context.names
         statement, values = self._query.sql(
-            store, names.get("study"), names.get("series"), with_file=self.reads_files
+            self._store, names.get("study"), names.get("series"), with_file=self.reads_files
         )
         return list(self._context.storage.search_lag.read(statement, values))
 
@@ -179,7 +180,7 @@ class Search:
 
     def _read_file(self, file: str, uids: tuple[str, ...]) -> dict[str, Any]:
         try:
-            descriptor = self._context.storage.open(file)
+            descriptor = self._open(file, uids)
         except FileNotFoundError:
             return {}  # deleted since the index was asked
         try:
@@ -189,6 +190,21 @@ class Search:
             return self._chosen(dicom)
         finally:
             os.close(descriptor)
+
+    def _open(self, file: str, uids: tuple[str, ...]) -> int:
+        """Return a descriptor of a file, or of one that is in its place since the index was asked.
+
+        Raises FileNotFoundError when there is none.
+        """
+        storage = self._context.storage
+        try:
+            return storage.open(file)
+        except FileNotFoundError:
+            found = next(storage.index.batches(self._store, *uids, size=1), None)
+            if found is None:
+                raise
+            _, descriptor = storage.open_current(self._store, found[0])
+            return descriptor
 
     def _chosen(self, dicom: DicomFile) -> dict[str, Any]:
         """Return the attributes that are wanted and are in no level of the index."""

@@ -59,16 +59,16 @@ async def retrieve_rendered(context: RequestContext) -> Response:
     Raises :class:`Refusal` when there is no such instance (403 or 404), frame, parameter or
     viewport (400) or acceptable media type (406), or when the first frame cannot be rendered (400).
     """
-    (instance,) = await asyncio.to_thread(context.instances)
-    viewport = _viewport(context)
-    # Of an instance as a whole, the first frame is shown.
-    numbers = frame_numbers(context.names.get("frames", "1"))
-    chosen = _choose(context, len(numbers))
-    if not can_decode(instance.transfer_syntax):
-        text = f"an image in transfer syntax {instance.transfer_syntax} cannot be rendered"
-        raise Refusal(text_error(400, text))
+    instance, file = await asyncio.to_thread(context.open_instance)
     with ExitStack() as opened, refusals():
-        file = opened.enter_context(await asyncio.to_thread(context.open_instance))
+        opened.enter_context(file)
+        viewport = _viewport(context)
+        # Of an instance as a whole, the first frame is shown.
+        numbers = frame_numbers(context.names.get("frames", "1"))
+        chosen = _choose(context, len(numbers))
+        if not can_decode(instance.transfer_syntax):
+            text = f"an image in transfer syntax {instance.transfer_syntax} cannot be rendered"
+            raise Refusal(text_error(400, text))
         renderer = Renderer(context.imaging, file, chosen.media_type, viewport)
         first = await renderer.render(numbers[0], max(numbers))
         if not chosen.multipart:
@@ -82,8 +82,7 @@ def _viewport(context: RequestContext) -> Viewport | None:
     unknown = sorted(set(query) - STANDARD_PARAMETERS - {"viewport"})
     if unknown:
         raise Refusal(text_error(400, f"unsupported parameter: {unknown[0]}"))
-    with refusals():
-        return Viewport.parse(query["viewport"]) if "viewport" in query else None
+    return Viewport.parse(query["viewport"]) if "viewport" in query else None
 
 
 def _choose(context: RequestContext, count: int) -> RenderedFormat:

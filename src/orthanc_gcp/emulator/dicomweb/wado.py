@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 from starlette.responses import Response
 
@@ -71,46 +71,63 @@ async def retrieve_metadata(context: RequestContext) -> Response:
 
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
     instances = await context.find_instances()
-    choose = partial(_choose_all, context, instances, single=single)
+    chosen = Representations(context, single=single)
     # To hand one instance to a thread would cost more than to look at it.
-    chosen = choose() if single else await asyncio.to_thread(choose)
+    if single:
+        chosen.choose(instances)
+    else:
+        await asyncio.to_thread(chosen.choose, instances)
     # The first file is opened, and transcoded, while a refusal is still possible.
-    try:
-        with refusals():
-            first = await _open(context, instances[0], chosen)
-    except FileNotFoundError:
-        raise context.missing(instances[0].key.path) from None
-    if not chosen[instances[0].transfer_syntax].multipart:
-        headers = {"Content-Length": str(first.size)}
-        return Streamed(first.blocks(), first.content_type, headers)
-    return multipart_response(DICOM, _parts(context, first, instances[1:], chosen))
+    for number, instance in enumerate(instances, 1):
+        try:
+            with refusals():
+                first = await _open(context, instance, chosen)
+        except FileNotFoundError:
+            continue  # deleted since the request came
+        if not first.multipart:
+            headers = {"Content-Length": str(first.size)}
+            return Streamed(first.blocks(), first.content_type, headers)
+        return multipart_response(DICOM, _parts(context, first, instances[number:], chosen))
+    raise context.missing_path()
 
 
-def _choose_all(
-    context: RequestContext, instances: Sequence[StoredInstance], *, single: bool
-) -> dict[str, Representation]:
-    """Return how instances are sent, by the transfer syntaxes that they are stored in.
+class Representations:
+    """How instances are sent, by the transfer syntaxes that they are stored in.
 
-    Raises :class:`Refusal` (406) when there is none for some of them.
+    Methods raise :class:`Refusal` (406) where there is no acceptable way.
     """
-    chosen = {}
-    for stored in {instance.transfer_syntax for instance in instances}:
+
+    def __init__(self, context: RequestContext, *, single: bool) -> None:
+        self._context = context
+        self._single = single
+        self._known: dict[str, Representation] = {}
+
+    def choose(self, instances: Sequence[StoredInstance]) -> None:
+        """Decide for all of these instances."""
+        for stored in {instance.transfer_syntax for instance in instances}:
+            group = [each for each in instances if each.transfer_syntax == stored]
+            self._known[stored] = self._chosen(stored, group)
+
+    def of(self, instance: StoredInstance) -> Representation:
+        """Return how an instance is sent, also one that has replaced another since."""
+        if instance.transfer_syntax not in self._known:
+            self.choose([instance])
+        return self._known[instance.transfer_syntax]
+
+    def _chosen(self, stored: str, group: Sequence[StoredInstance]) -> Representation:
+        context, single = self._context, self._single
         found = _choose(context, stored, single=single)
-        if found is None:
-            group = (each for each in instances if each.transfer_syntax == stored)
-            if any(_has_pixels(context, instance) for instance in group):
-                raise _refusal(context, single=single)
+        if found is None and not any(_has_pixels(context, instance) for instance in group):
             # In what is no image, there is nothing to be compressed.
             found = _choose(context, stored, single=single, is_image=False)
         if found is None:
             raise _refusal(context, single=single)
-        chosen[stored] = found
-    return chosen
+        return found
 
 
 def _has_pixels(context: RequestContext, instance: StoredInstance) -> bool:
     try:
-        descriptor = context.storage.open(instance.file)
+        _, descriptor = context.open_current(instance)
     except FileNotFoundError:
         return False  # deleted since the request came
     try:
@@ -158,11 +175,12 @@ def _refusal(context: RequestContext, *, single: bool) -> Refusal:
 
 @dataclass
 class OpenInstance:
-    """An instance ready to be sent."""
+    """An instance ready to be sent, alone or as a part."""
 
     descriptor: int
     size: int
     transfer_syntax: str
+    multipart: bool
 
     @property
     def content_type(self) -> str:
@@ -178,32 +196,33 @@ class OpenInstance:
 
 
 async def _open(
-    context: RequestContext, instance: StoredInstance, chosen: Mapping[str, Representation]
+    context: RequestContext, instance: StoredInstance, chosen: Representations
 ) -> OpenInstance:
     """Open an instance as it was chosen for its transfer syntax.
 
-    Raises :class:`ImagingError`, :class:`ImagingProcessError`, and :class:`FileNotFoundError` when
-    it was deleted.
+    Raises :class:`ImagingError`, :class:`ImagingProcessError`, :class:`FileNotFoundError` when it
+    was deleted, and :class:`Refusal` (406) when what has replaced it since cannot be sent.
     """
-    descriptor = context.storage.open(instance.file)
-    wanted = chosen[instance.transfer_syntax].transfer_syntax
-    if wanted == instance.transfer_syntax:
-        return OpenInstance(descriptor, instance.size, wanted)
-    try:
+    instance, descriptor = context.open_current(instance)
+    with ExitStack() as opened:
+        opened.callback(os.close, descriptor)
+        representation = chosen.of(instance)
+        wanted, multipart = representation.transfer_syntax, representation.multipart
+        if wanted == instance.transfer_syntax:
+            opened.pop_all()
+            return OpenInstance(descriptor, instance.size, wanted, multipart)
         with await context.imaging.carry_out(Transcoding(wanted), descriptor) as made:
             copy = os.dup(made.fileno())
-    finally:
-        os.close(descriptor)
     # What is no image cannot be in every transfer syntax.
     syntax = DicomFile(FileSource(copy)).transfer_syntax
-    return OpenInstance(copy, os.fstat(copy).st_size, syntax)
+    return OpenInstance(copy, os.fstat(copy).st_size, syntax, multipart)
 
 
 async def _parts(
     context: RequestContext,
     first: OpenInstance,
     others: Sequence[StoredInstance],
-    chosen: Mapping[str, Representation],
+    chosen: Representations,
 ) -> AsyncGenerator[Part, None]:
     yield Part(first.content_type, first.blocks())
     for instance in others:
@@ -233,7 +252,7 @@ async def _metadata(
 def _instance_metadata(
     context: RequestContext, instance: StoredInstance, listing: Listing
 ) -> bytes:
-    descriptor = context.storage.open(instance.file)
+    instance, descriptor = context.open_current(instance)
     try:
         writer = JsonWriter(f"{context.instance_url(instance.key)}/bulkdata/".__add__)
         return listing.encode(writer.file(DicomFile(FileSource(descriptor))))

@@ -214,9 +214,10 @@ def _export_one(job: Job, prefix: ObjectUri, instance: StoredInstance) -> str | 
 def _source(job: Job, instance: StoredInstance) -> Iterator[BinaryIO]:
     """Open an instance in the transfer syntax that an export asks for."""
     wanted = job.parameters["transfer_syntax"]
-    if not can_convert([instance.transfer_syntax], wanted):
-        raise ImagingError(f"the instance cannot be had in {wanted}")
-    with os.fdopen(job.storage.open(instance.file), "rb") as file:
+    instance, descriptor = job.storage.open_current(job.parameters["store"], instance)
+    with os.fdopen(descriptor, "rb") as file:
+        if not can_convert([instance.transfer_syntax], wanted):
+            raise ImagingError(f"the instance cannot be had in {wanted}")
         if wanted in (AS_STORED, instance.transfer_syntax):
             yield file
         else:

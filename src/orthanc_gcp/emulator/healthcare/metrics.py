@@ -48,10 +48,10 @@ async def get_series_metrics(context: RequestContext) -> Response:
 async def get_storage_info(context: RequestContext) -> Response:
     """Handle ``instances.getStorageInfo``."""
     totals = await asyncio.to_thread(_totals, context)
-    (instance,) = context.instances()
-    found = context.storage.index.storage_class(instance.file)
-    if found is None:
-        with context.open_instance() as file:
+    instance, file = context.open_instance()
+    with file:
+        found = context.storage.index.storage_class(instance.file)
+        if found is None:
             found = StorageClass(STANDARD, os.fstat(file.fileno()).st_mtime)
     blob = {
         "sizeBytes": str(instance.size),

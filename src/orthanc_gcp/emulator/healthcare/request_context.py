@@ -127,13 +127,24 @@ class RequestContext:
             return self.instances()
         return await asyncio.to_thread(self.instances)
 
-    def open_instance(self) -> BinaryIO:
-        """Open the file of the instance of the path; raise :class:`Refusal` when there is none."""
+    def open_current(self, instance: StoredInstance) -> tuple[StoredInstance, int]:
+        """Return an instance that was found as it is now, and a descriptor of its file.
+
+        Raises FileNotFoundError when it, or the store, was deleted since.
+        """
+        store_id = self.storage.resources.store_id(self.store)
+        if store_id is None:
+            raise FileNotFoundError(instance.file)
+        return self.storage.open_current(store_id, instance)
+
+    def open_instance(self) -> tuple[StoredInstance, BinaryIO]:
+        """Return the instance of the path and its file; raise :class:`Refusal` without one."""
         (instance,) = self.instances()
         try:
-            return os.fdopen(self.storage.open(instance.file), "rb")
+            instance, descriptor = self.open_current(instance)
         except FileNotFoundError:
             raise self.missing(instance.key.path) from None
+        return instance, os.fdopen(descriptor, "rb")
 
     def require_dataset(self) -> None:
         """Raise :class:`Refusal` when there is no such dataset."""

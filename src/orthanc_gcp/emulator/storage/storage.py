@@ -242,6 +242,20 @@ class Storage:
                 return open_to_read(f"{folder}/{file}")
         return open_to_read(f"{self._files}/{file}")
 
+    def open_current(self, store: int, instance: StoredInstance) -> tuple[StoredInstance, int]:
+        """Return an instance as it is now, which may have been replaced since, and a descriptor.
+
+        Raises FileNotFoundError if it is deleted.
+        """
+        while True:
+            try:
+                return instance, self.open(instance.file)
+            except FileNotFoundError:
+                found = self.index.instance(store, instance.key)
+                if found is None or found.file == instance.file:
+                    raise
+                instance = found
+
     def delete(self, instances: Sequence[StoredInstance], notify: Notify | None = None) -> None:
         """Delete instances; in steps, so that uploads are not kept waiting."""
         for start in range(0, len(instances), _DELETE_AT_ONCE):
