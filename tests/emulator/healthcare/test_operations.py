@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from datetime import datetime
@@ -17,6 +18,7 @@ from pydicom.uid import generate_uid
 
 from orthanc_gcp.emulator.healthcare import operations
 from orthanc_gcp.emulator.server import Emulator, Options
+from orthanc_gcp.emulator.storage.operation_tables import OperationTables
 from tests.emulator.client import AS_STORED, STORE, Client, make_dicom, path_of, read
 from tests.emulator.conftest import Clock
 from tests.emulator.contents import stored_contents
@@ -242,6 +244,58 @@ def test_a_deletion_goes_on_after_a_restart(tmp_path: Path, how: str) -> None:
         assert client.store(content).status == 200
         client.pool.clear()
     assert len(stored_contents(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("delay", [0, 0.1])
+def test_an_operation_ends_when_the_disk_has_room_again(
+    emulator: Emulator,
+    own_client: Client,
+    files: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    delay: float,
+) -> None:
+    end, is_full = OperationTables.end, threading.Event()
+    is_full.set()
+
+    def end_with_room(tables: OperationTables, name: str, body: dict[str, Any]) -> None:
+        if is_full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        end(tables, name, body)
+
+    monkeypatch.setattr(OperationTables, "end", end_with_room)
+    monkeypatch.setattr(operations, "_TRY_AGAIN", 0.01)
+    emulator.fault_settings.change(operationDelay=delay)
+    name = begin_deletion(own_client, study_of(files[0]))
+    while "cannot write the end" not in caplog.text:
+        time.sleep(0.05)
+    assert "done" not in operation(own_client, name)
+    # A restart would delete it again.
+    assert own_client.store(files[0]).status == 409
+    is_full.clear()
+    assert ended(own_client, name)["metadata"]["counter"] == {"success": "2"}
+    assert own_client.store(files[0]).status == 200
+
+
+def test_an_end_that_cannot_be_written_does_not_keep_the_emulator(
+    tmp_path: Path, identities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(identities, tmp_path)
+    options = Options(tmp_path, write_credentials=tmp_path)
+    content = make_dicom()
+
+    def end(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full, Emulator(options) as emulator:
+        full.setattr(OperationTables, "end", end)
+        full.setattr(operations, "_TRY_AGAIN", 0.01)
+        client = Client(emulator.url, tmp_path)
+        client.store(content)
+        name = begin_deletion(client, study_of(content))
+    client.pool.clear()
+    with Emulator(options) as emulator:
+        assert "error" not in ended(Client(emulator.url, tmp_path), name)
 
 
 def test_a_dataset_that_is_deleted_takes_its_operations_along(

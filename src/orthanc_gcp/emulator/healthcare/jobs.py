@@ -46,7 +46,8 @@ class Job:
     """An operation that has not ended, as the code that carries it out sees it.
 
     ``body`` is what Google shows of it; ``parameters`` are JSON, and ``deletion`` is what lets no
-    instance in until the end. ``agent`` reads and writes Cloud Storage.
+    instance in until the end. ``agent`` reads and writes Cloud Storage. ``is_stopped`` says whether
+    the emulator stops.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Job:
         self.deletion = deletion
         self._body = body
         self._counter = {"success": 0, "failure": 0, "pending": 0}
+        self.is_stopped = False
         self._ending: Exception | None = None
         self._alarm = asyncio.Event()
         self._has_ended = threading.Event()
@@ -127,6 +129,7 @@ class Job:
         self._end(OperationError(Code.CANCELLED, "The operation was cancelled."))
 
     def stop(self) -> None:
+        self.is_stopped = True
         self._end(StoppedError())
 
     async def wait(self, seconds: float) -> None:

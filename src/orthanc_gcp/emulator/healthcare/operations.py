@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,6 +30,8 @@ RETENTION = 30 * 24 * 3600
 """How many seconds an operation can be read after its end (Healthcare API, operations)."""
 MAX_UNFINISHED = 1000
 _AT_ONCE = 16
+_TRY_AGAIN = 1.0
+"""Seconds until the end of an operation is written again when the disk had no room for it."""
 
 
 class TooManyOperationsError(Exception):
@@ -173,13 +176,31 @@ class Operations:
             outcome = await self._outcome(job, delay)
         except StoppedError:
             return
+        job.count()
+        if not self._end(job, outcome):
+            self._running[job.name] = job, asyncio.create_task(self._end_later(job, outcome))
+
+    async def _end_later(self, job: Job, outcome: dict[str, Any]) -> None:
+        """Let an operation end once that can be written, when the disk has room again."""
+        while not job.is_stopped:
+            await asyncio.sleep(_TRY_AGAIN)
+            if self._end(job, outcome):
+                return
+
+    def _end(self, job: Job, outcome: dict[str, Any]) -> bool:
+        """Let an operation end; return whether that could be written."""
+        ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
+        try:
+            self._storage.operations.end(job.name, job.body(**ended, **outcome))
+        except sqlite3.Error as error:
+            logger.warning("cannot write the end of %s yet: %s", job.name, error)
+            return False
+        # It is written first: otherwise a restart could delete what was stored since the end.
         if job.deletion is not None:
             # Before the end can be seen: who has seen it may store again.
             self._storage.end_deletion(job.deletion)
-        job.count()
-        ended = {"metadata": {"endTime": timestamp(self._clock())}, "done": True}
-        self._storage.operations.end(job.name, job.body(**ended, **outcome))
         del self._running[job.name]
+        return True
 
     async def _outcome(self, job: Job, delay: float) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
