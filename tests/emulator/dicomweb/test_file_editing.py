@@ -172,6 +172,16 @@ def test_what_is_held_in_memory_is_bounded(
     assert patch(client, stored(client, sample(name)), [NAME]).status == status
 
 
+def test_copies_of_bulk_data_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_editing, "MAX_HEAD", 10_000)
+    path = stored(client, make_dicom(pixels=bytes(4000)))
+    pixels = f"{client.web.replace('/v1/', '/v1beta1/')}{path}/bulkdata/7FE00010"
+    value = {"vr": "OB", "BulkDataURI": pixels}
+    added = [{"op": "add", "path": f"/0009100{n}", "value": value} for n in range(3)]
+    assert patch(client, path, added).status == 400
+    assert patch(client, path, added[:2]).status == 200
+
+
 def test_memory_does_not_grow_with_the_pixels(tmp_path: Path, identities: Path) -> None:
     shutil.copy(identities, tmp_path)
     pixels = bytes(64 * 1024 * 1024)

@@ -109,6 +109,14 @@ def test_copies_do_not_grow_without_end() -> None:
         patched(*[doubled] * 60, document={"a": []})
 
 
+@pytest.mark.parametrize("long", ["x" * 1_000_000, {"x" * 1_000_000: 1}], ids=["text", "name"])
+def test_copies_of_long_texts_are_bounded(long: object) -> None:
+    copied = {"op": "copy", "from": "/a/0", "path": "/a/-"}
+    patched(*[copied] * 10, document={"a": [long]})
+    with pytest.raises(PatchError, match="too much"):
+        patched(*[copied] * 100, document={"a": [long]})
+
+
 def test_depth_is_bounded() -> None:
     changes = [{"op": "add", "path": "/a" * depth, "value": {}} for depth in range(1, 3000)]
     copied = {"op": "copy", "from": "/a", "path": "/b"}

@@ -38,6 +38,7 @@ MAX_HEAD = MAX_INFLATED
 """How long the attributes before the pixel data may be, or a deflated data set: they are held in
 memory, and the reader inflates no more."""
 
+_TOO_MUCH = "there is too much before the pixel data, or in a deflated file"
 _UTF8 = "ISO_IR 192"
 _FIXED = frozenset({"00080005", "00080016", "00080018", "0020000D", "0020000E"})
 """What identifies an instance, and the character set, which is always UTF-8 in JSON."""
@@ -73,10 +74,16 @@ def edit(file: BinaryIO, changes: list[PatchOperation], bulk_data: str) -> Edite
     for tag in changed:
         _check_tag(tag)
 
+    room = MAX_HEAD
+
     def bulk_value(uri: str) -> bytes:
+        nonlocal room
         found = find_bulk_data(file, uri.removeprefix(bulk_data).split("/"))
         if found is None or not uri.startswith(bulk_data):
             raise PatchError("a BulkDataURI is not one of the instance")
+        room -= found.size
+        if room <= 0:
+            raise PatchError(_TOO_MUCH)
         return found.data_set.value(found.element)
 
     values = {tag: new[tag] for tag in changed if tag in new}
@@ -96,7 +103,7 @@ def _edited(
     end = elements[-1].end if elements else start
     held = end - start if dicom.source is source else dicom.source.size
     if held >= MAX_HEAD:
-        raise PatchError("there is too much before the pixel data, or in a deflated file")
+        raise PatchError(_TOO_MUCH)
 
     data_set = _parse(dicom.source.read(start, end - start), dicom, elements)
     for tag in changed:

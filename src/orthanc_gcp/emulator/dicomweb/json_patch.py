@@ -26,6 +26,9 @@ __all__ = ["PatchError", "PatchOperation", "apply_patch", "equal", "read_patch"]
 
 MAX_COPIED = 1_000_000
 """How many values all ``copy`` operations may make: each could double the document otherwise."""
+_LONG = 64
+"""Of a text, so many characters count like a value: what it is written into holds them each time.
+"""
 
 _INDEX = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _NEEDS_VALUE = frozenset({"add", "replace", "test"})
@@ -62,7 +65,8 @@ def apply_patch(document: Any, changes: list[PatchOperation]) -> Any:
     """Return a changed copy of a document.
 
     Raises :class:`PatchError` when an operation does not fit, when all ``copy`` operations together
-    make more than :data:`MAX_COPIED` values, or when the document is nested too deeply.
+    make more than :data:`MAX_COPIED` values, or too long ones, or when the document is nested too
+    deeply.
     """
     try:
         return _Patching(copy.deepcopy(document)).apply(changes)
@@ -213,12 +217,15 @@ def _missing(path: Pointer) -> PatchError:
 
 
 def _count(value: Any) -> int:
-    """Return how many values a value consists of."""
+    """Return how many values a value consists of; long texts, and names, count as several."""
     waiting, count = [value], 0
     while waiting:
         found = waiting.pop()
         count += 1
-        if isinstance(found, dict):
+        if isinstance(found, str):
+            count += len(found) // _LONG
+        elif isinstance(found, dict):
+            waiting.extend(found)
             waiting.extend(found.values())
         elif isinstance(found, list):
             waiting.extend(found)
