@@ -7,12 +7,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+import urllib3
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.sequence import Sequence
 
+from orthanc_gcp.emulator.dicom.reader import MAX_INFLATED
 from tests.emulator.client import AS_STORED, Client, make_dicom, path_of, read, sample, split
+from tests.emulator.dicom.test_inflation import deflated
+from tests.emulator.images import image
 
 OCTETS = "application/octet-stream"
 PARTS = f'multipart/related; type="{OCTETS}"; transfer-syntax=*'
@@ -100,6 +105,25 @@ def test_compressed_pixels_come_with_their_items(client: Client) -> None:
     assert list(generate_frames(response.data, number_of_frames=2)) == list(
         generate_frames(stored, number_of_frames=2)
     )
+
+
+@pytest.mark.parametrize("accept", [PARTS, f"{OCTETS}; transfer-syntax=*"])
+def test_a_long_value_of_a_deflated_file_comes_whole(client: Client, accept: str) -> None:
+    frames = np.zeros((40, 1000, 1000), np.uint16)
+    frames[-1, -1] = 7
+    assert frames.nbytes > MAX_INFLATED
+    url = put(client, deflated(image(frames)))["7FE00010"]["BulkDataURI"]
+    answer = client.get(url, accept)
+    content = split(answer)[0][1] if accept == PARTS else answer.data
+    assert (answer.status, content) == (200, frames.tobytes())
+
+
+def test_a_long_value_that_is_cut_off_does_not_end_well(client: Client) -> None:
+    frames = np.zeros((40, 1000, 1000), np.uint16)
+    content = deflated(image(frames))
+    assert client.store(content[:-100]).status == 200
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        client.get(f"{path_of(read(content))}/bulkdata/7FE00010", f"{OCTETS}; transfer-syntax=*")
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", PARTS, f'multipart/related; type="{OCTETS}"'])

@@ -27,7 +27,7 @@ from orthanc_gcp.emulator.dicom.reader import (
     FileSource,
 )
 
-__all__ = ["inflate"]
+__all__ = ["inflate", "inflated"]
 
 _PIECE = 1024 * 1024
 
@@ -45,7 +45,7 @@ def inflate(source: BinaryIO, target: BinaryIO) -> None:
     write_file_meta_info(DicomFileLike(target), meta, enforce_standard=False)
     written = 0
     try:
-        for piece in _inflated(source, start):
+        for piece in inflated(source, start):
             written += len(piece)
             if written > limit:
                 raise ImagingError("the deflated data set is longer than it announces")
@@ -72,7 +72,11 @@ def _meta_information(head: bytes) -> FileMetaDataset:
     return meta
 
 
-def _inflated(source: BinaryIO, start: int) -> Iterator[bytes]:
+def inflated(source: BinaryIO, start: int) -> Iterator[bytes]:
+    """Yield what a deflated data set is, a piece at a time, given where it begins in its file.
+
+    Raises :class:`ImagingError` at the end when it is cut off, and :class:`zlib.error`.
+    """
     source.seek(start)
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     while not stream.eof and (piece := stream.unconsumed_tail or source.read(_PIECE)):

@@ -17,9 +17,12 @@ from typing import BinaryIO
 from starlette.responses import Response
 
 from orthanc_gcp.emulator.dicom.dicom_json import is_bulk
+from orthanc_gcp.emulator.dicom.inflation import inflated
 from orthanc_gcp.emulator.dicom.reader import (
     DEFLATED,
     EXPLICIT_LITTLE,
+    MAX_INFLATED,
+    UNDEFINED,
     DataSet,
     DicomFile,
     Element,
@@ -38,26 +41,51 @@ __all__ = ["find_bulk_data", "retrieve_bulk_data"]
 
 @dataclass(frozen=True)
 class BulkData:
-    """A value: a range of a file, or in memory when the file is deflated."""
+    """A value: a range of a file, or of what is inflated of it from ``inflated_from`` on."""
 
     file: BinaryIO
     data_set: DataSet
     element: Element
     transfer_syntax: str
+    inflated_from: int | None
 
     @property
     def size(self) -> int:
+        """How long it is, as far as the file goes; of a deflated one, as it says."""
+        if self.is_long:
+            return self.element.length
         return self.element.end - self.element.offset
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it ends beyond what was inflated: whether it comes whole is not known."""
+        return (
+            self.inflated_from is not None
+            and self.data_set.source.size == MAX_INFLATED
+            and self.element.length != UNDEFINED
+            and self.element.offset + self.element.length > MAX_INFLATED
+        )
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """Yield the value in pieces; close the file at the end."""
         with self.file:
-            if not isinstance(self.data_set.source, FileSource):
-                yield self.data_set.value(self.element)
+            if self.inflated_from is not None:
+                async for block in self._inflated(self.inflated_from):
+                    yield block
                 return
             start, size = self.element.offset, self.size
             async for block in file_blocks(self.file.fileno(), start, size):
                 yield block
+
+    async def _inflated(self, start: int) -> AsyncGenerator[bytes, None]:
+        pieces = inflated(self.file, start)
+        skipped, left = self.element.offset, self.size
+        while left and (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            wanted = piece[skipped : skipped + left]
+            skipped = max(0, skipped - len(piece))
+            left -= len(wanted)
+            if wanted:
+                yield wanted
 
 
 async def retrieve_bulk_data(context: RequestContext) -> Response:
@@ -75,7 +103,8 @@ async def retrieve_bulk_data(context: RequestContext) -> Response:
         raise
     content_type = f"{OCTETS}; transfer-syntax={found.transfer_syntax}"
     if not multipart:
-        return Streamed(found.blocks(), content_type, {"Content-Length": str(found.size)})
+        headers = None if found.is_long else {"Content-Length": str(found.size)}
+        return Streamed(found.blocks(), content_type, headers)
     return multipart_response(OCTETS, _single_part(Part(content_type, found.blocks())))
 
 
@@ -121,8 +150,10 @@ def find_bulk_data(file: BinaryIO, path: list[str]) -> BulkData | None:
         element = _element(elements, path[-1])
         if element is not None and element.length and is_bulk(element):
             syntax = dicom.transfer_syntax
-            syntax = EXPLICIT_LITTLE if syntax == DEFLATED else syntax
-            return BulkData(file, data_set, element, syntax)
+            if syntax != DEFLATED:
+                return BulkData(file, data_set, element, syntax, None)
+            start = None if data_set is dicom.meta else dicom.start
+            return BulkData(file, data_set, element, EXPLICIT_LITTLE, start)
     return None
 
 
