@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.uid import UID
 
+from orthanc_gcp.emulator.dicom import reader
 from orthanc_gcp.emulator.dicom.imaging_errors import ImagingError
 from orthanc_gcp.emulator.dicom.inflation import inflate
 from orthanc_gcp.emulator.dicom.reader import (
@@ -22,6 +25,9 @@ from orthanc_gcp.emulator.dicom.reader import (
 from tests.emulator.client import Client, make_dicom, path_of, read
 from tests.emulator.dicom.imaging import MAX_MEMORY, peak_of_imaging
 from tests.emulator.images import GRADIENT, image
+
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+RLE = "1.2.840.10008.1.2.5"
 
 
 def deflated(content: bytes, more: bytes = b"", ending: int = zlib.Z_FINISH) -> bytes:
@@ -95,3 +101,28 @@ def test_a_bomb_takes_no_memory(client: Client) -> None:
     for resource in (f"{path}/frames/1", f"{path}/rendered", path):  # the last is transcoded
         assert client.get(resource).status in (400, 406)
     assert 0 < peak_of_imaging() < MAX_MEMORY
+
+
+def test_nobody_waits_while_something_is_inflated(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inflate_head, threads = reader._inflate, set()
+
+    def noted(*arguments: Any) -> bytes:
+        threads.add(threading.current_thread().name.partition("_")[0])
+        return inflate_head(*arguments)
+
+    monkeypatch.setattr(reader, "_inflate", noted)
+    content = deflated(image(GRADIENT))
+    assert client.store(content).status == 200
+    path = path_of(read(content))
+    syntaxes = ("*", EXPLICIT_LITTLE, DEFLATED, RLE)
+    wanted = [(path, f"application/dicom; transfer-syntax={syntax}") for syntax in syntaxes]
+    for resource in ("metadata", "frames/1", "rendered", "bulkdata/7FE00010"):
+        wanted.append((f"{path}/{resource}", "*/*"))
+    wanted.append(("/instances?includefield=all", "*/*"))
+    assert [client.get(*each).status for each in wanted] == [200] * len(wanted)
+    assert (
+        client.get(path, "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.80").status == 406
+    )
+    assert threads == {"request"}

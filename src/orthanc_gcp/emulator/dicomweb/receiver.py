@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
-from orthanc_gcp.emulator.dicom.reader import InvalidDicomError
+from orthanc_gcp.emulator.dicom.reader import DEFLATED, InvalidDicomError
 from orthanc_gcp.emulator.dicomweb.stow_response import StowResponse
 from orthanc_gcp.emulator.faults.rules import InstanceFate
 from orthanc_gcp.emulator.storage.instances import Notify, StorageClass
@@ -25,6 +25,8 @@ MAX_PIECES = 4096
 SMALL = 128 * 1024
 
 Block = list[memoryview]
+
+_DEFLATED = DEFLATED.encode()
 
 
 class Receiver:
@@ -91,7 +93,7 @@ class Receiver:
         upload, self._upload = self._upload, None
         if upload is None:
             return
-        if upload.size or self._job or self._block_size > SMALL:
+        if upload.size or self._job or self._block_size > SMALL or _may_inflate(self._block):
             await self._submit(self._finish, upload)
         else:
             self._finish(upload, self._take_block())
@@ -168,6 +170,11 @@ class Receiver:
             self._results.add_failed("already exists", record.sop_class, record.key)
         else:
             self._results.add_stored(record.sop_class, record.key)
+
+
+def _may_inflate(block: Block) -> bool:
+    """Return whether an instance may become a thousand times as long when it is read."""
+    return _DEFLATED in b"".join(block)
 
 
 def _write(upload: Upload, block: Block) -> None:

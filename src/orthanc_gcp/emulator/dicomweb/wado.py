@@ -14,7 +14,13 @@ from starlette.responses import Response
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.imaging_jobs import Transcoding
 from orthanc_gcp.emulator.dicom.listing import Listing, choose_listing
-from orthanc_gcp.emulator.dicom.reader import PIXEL_DATA, DicomFile, FileSource, InvalidDicomError
+from orthanc_gcp.emulator.dicom.reader import (
+    DEFLATED,
+    PIXEL_DATA,
+    DicomFile,
+    FileSource,
+    InvalidDicomError,
+)
 from orthanc_gcp.emulator.dicom.transfer_syntaxes import AS_STORED, DEFAULT, KNOWN, can_convert
 from orthanc_gcp.emulator.dicomweb.frames import refusals
 from orthanc_gcp.emulator.dicomweb.multipart_response import Part, multipart_response
@@ -29,7 +35,8 @@ __all__ = ["retrieve", "retrieve_instance", "retrieve_metadata"]
 
 
 _SMALL = 64 * 1024
-"""How many bytes an instance has at most that is read as fast as handed to a thread."""
+"""How many bytes an instance has at most that is read as fast as handed to a thread: a deflated one
+may become a thousand times as long."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,8 @@ async def retrieve_metadata(context: RequestContext) -> Response:
 async def _retrieve(context: RequestContext, *, single: bool) -> Response:
     instances = await context.find_instances()
     chosen = Representations(context, single=single)
-    # To hand one instance to a thread would cost more than to look at it.
-    if single:
+    # To hand one instance to a thread would cost more than to look at it, unless it is inflated.
+    if single and instances[0].transfer_syntax != DEFLATED:
         chosen.choose(instances)
     else:
         await asyncio.to_thread(chosen.choose, instances)
@@ -214,7 +221,7 @@ async def _open(
         with await context.imaging.carry_out(Transcoding(wanted), descriptor) as made:
             copy = os.dup(made.fileno())
     # What is no image cannot be in every transfer syntax.
-    syntax = DicomFile(FileSource(copy)).transfer_syntax
+    syntax = (await asyncio.to_thread(DicomFile, FileSource(copy))).transfer_syntax
     return OpenInstance(copy, os.fstat(copy).st_size, syntax, multipart)
 
 
@@ -240,7 +247,7 @@ async def _metadata(
 ) -> AsyncGenerator[bytes, None]:
     for instance in instances:
         try:
-            if instance.size > _SMALL:
+            if instance.size > _SMALL or instance.transfer_syntax == DEFLATED:
                 yield await asyncio.to_thread(_instance_metadata, context, instance, listing)
             else:
                 await asyncio.sleep(0)
