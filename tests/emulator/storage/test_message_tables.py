@@ -99,3 +99,21 @@ def test_the_oldest_messages_go_first(
     monkeypatch.setattr(message_tables, "MAX_WAITING", 4)
     publish(sql, "t", [{"data": letter} for letter in "abc"], NOW)
     assert waiting(sql, 1) == waiting(sql, 2) == ["b", "c"]
+
+
+def test_what_was_acknowledged_does_not_count(
+    sql: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(message_tables, "MAX_WAITING", 4)
+    publish(sql, "t", [{"data": "old"}], NOW)
+    for _ in range(10):
+        publish(sql, "t", [{"data": "new"}], NOW)
+        for subscription in (1, 2):
+            found = lease(sql, subscription, 10, NOW, NOW)
+            done = [one for one in found if one.message["data"] == "new"]
+            acknowledge(sql, subscription, [(one.row, one.attempt) for one in done])
+    assert waiting(sql, 1) == waiting(sql, 2) == ["old"]
+    assert caplog.text == ""
+    publish(sql, "t", [{"data": "new"}] * 2, NOW)
+    assert waiting(sql, 1) == waiting(sql, 2) == ["new", "new"]
+    assert "2 messages are lost: more than 4 wait" in caplog.text
