@@ -6,7 +6,10 @@ import json
 import tracemalloc
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
+from orthanc_gcp.emulator.dicomweb import qido
 from tests.emulator.client import DICOM_JSON, Client, make_dicom, read
 from tests.emulator.dicomweb.conftest import SERIES, STUDY
 from tests.emulator.raw_files import bulk, element, raw_file
@@ -69,6 +72,40 @@ def test_pages(client: Client) -> None:
     ]
     assert pages == everything
     assert client.search("/instances", limit="0") == []
+
+
+@pytest.mark.parametrize("level", ["studies", "series", "instances"])
+@pytest.mark.parametrize("bound", ["_MAX_ROWS", "_MAX_SIZE"])
+def test_many_rows_are_read_a_few_at_a_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch, level: str, bound: str
+) -> None:
+    queries: list[dict[str, str]] = [
+        {},
+        {"limit": "2", "offset": "1"},
+        {"limit": "3"},
+        {"PatientID": "P1"},
+        {"includefield": "all"},
+        {"includefield": "BitsAllocated", "offset": "1"},
+    ]
+    at_once = [client.search(f"/{level}", **query) for query in queries]
+    monkeypatch.setattr(qido, bound, 1)
+    assert [client.search(f"/{level}", **query) for query in queries] == at_once
+    assert client.get(f"/{level}", PatientID="nobody").status == 204
+
+
+def test_memory_does_not_grow_with_what_matches_have_in_common(client: Client) -> None:
+    other = client.of_new_store()
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = "1.2." + "3" * 50
+    reference.ReferencedSOPInstanceUID = "1.2." + "4" * 50
+    many = make_dicom(ReferencedStudySequence=[reference] * 4000, **uids)
+    other.store(many, *(make_dicom(**uids) for _ in range(60)))
+    tracemalloc.start()
+    assert len(other.search("/instances")) == 61
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * len(many)
 
 
 def test_include_fields(client: Client) -> None:

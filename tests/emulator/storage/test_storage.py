@@ -227,7 +227,7 @@ def test_searches_find_late_what_is_stored_and_deleted(tmp_path: Path) -> None:
         content = make_dicom()
 
         def found() -> int:
-            ((count,),) = storage.search_lag.read("SELECT COUNT(*) FROM instances", ())
+            ((count,),) = storage.search_lag.read("SELECT COUNT(*) FROM instances", (), list)
             return int(count)
 
         keep(storage, content)
@@ -283,7 +283,7 @@ def test_searches_that_lag_have_no_content(tmp_path: Path) -> None:
     with closing(Storage(tmp_path, lambda: 10.0, lambda: now[0])) as storage:
 
         def found(table: str) -> int:
-            ((count,),) = storage.search_lag.read(f"SELECT COUNT(*) FROM {table}", ())
+            ((count,),) = storage.search_lag.read(f"SELECT COUNT(*) FROM {table}", (), list)
             return int(count)
 
         for _ in range(2):

@@ -25,7 +25,16 @@ from orthanc_gcp.emulator.dicom.reader import (
     InvalidDicomError,
 )
 
-__all__ = ["JsonWriter", "is_bulk", "read_encodings", "readable", "to_text", "to_uid"]
+__all__ = [
+    "MAX_SEQUENCE",
+    "JsonWriter",
+    "encodings_of",
+    "is_bulk",
+    "read_encodings",
+    "readable",
+    "to_text",
+    "to_uid",
+]
 
 MAX_SEQUENCE = 1024 * 1024
 """Sequences beyond are left out of metadata and of ``includefield=all``."""
@@ -39,6 +48,8 @@ _MAX_INLINE_BYTES = 2048
 _MAX_INLINE_NUMBERS = 512
 _DEFAULT_ENCODINGS = ("iso8859",)
 _CHARACTER_SET = 0x00080005
+_MAX_TERMS = 1024
+"""How many bytes of SpecificCharacterSet are looked at: there are not so many terms."""
 
 BulkDataUri = Callable[[str], str]
 
@@ -51,6 +62,12 @@ def read_encodings(value: bytes) -> tuple[str, ...]:
     """
     terms = [term.strip() for term in value.rstrip(b"\0 ").decode("latin-1").split("\\")]
     return tuple(python_encoding.get(term, "iso8859") for term in terms)
+
+
+def encodings_of(data_set: DataSet, element: Element) -> tuple[str, ...]:
+    """Return the Python encodings that an element with SpecificCharacterSet names."""
+    size = min(element.end - element.offset, _MAX_TERMS)
+    return read_encodings(data_set.source.read(element.offset, size))
 
 
 def to_text(value: bytes, encodings: Sequence[str]) -> str:
@@ -110,7 +127,7 @@ class JsonWriter:
             if not element.tag & 0xFFFF or element.tag >= 0xFFFC0000:
                 continue
             if element.tag == _CHARACTER_SET:
-                encodings = read_encodings(data_set.value(element))
+                encodings = encodings_of(data_set, element)
             entry = self.entry(data_set, element, encodings, path, depth)
             if entry is not None:
                 result[f"{element.tag:08X}"] = entry
@@ -136,13 +153,13 @@ class JsonWriter:
             return {"vr": vr}
         if is_bulk(element):
             return {"vr": vr, "BulkDataURI": self._bulk_data_uri(f"{path}{element.tag:08X}")}
+        if element.tag == _CHARACTER_SET and vr not in _LARGE_BULK:
+            # The text of JSON is UTF-8, whatever the file was written in.
+            return {"vr": vr, "Value": ["ISO_IR 192"]}
         value = data_set.value(element)
         if vr in _LARGE_BULK:
             inline = base64.b64encode(_little_endian(value, element)).decode()
             return {"vr": vr, "InlineBinary": inline}
-        if element.tag == _CHARACTER_SET:
-            # The text of JSON is UTF-8, whatever the file was written in.
-            return {"vr": vr, "Value": ["ISO_IR 192"]}
         values = _values(vr, value, element, encodings)
         return {"vr": vr, "Value": values} if any(v is not None for v in values) else {"vr": vr}
 

@@ -24,6 +24,7 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
 )
 from orthanc_gcp.emulator.dicomweb.search_parameters import (
     InvalidQueryError,
+    ResultPage,
     SearchQuery,
     parse_query,
 )
@@ -46,6 +47,9 @@ _BATCH = 256 * 1024
 
 _FEW, _SMALL = 10, 64 * 1024
 """How many matches, with how many characters, are written as fast as handed to a thread."""
+
+_MAX_ROWS, _MAX_SIZE = 5000, 8 * 1024 * 1024
+"""How many rows, with how many characters, are in memory at a time."""
 
 _LEVELS_KNOWN = 8
 """How many levels of the rows before are remembered."""
@@ -81,12 +85,12 @@ async def _search(context: RequestContext, level: Level) -> Response:
     except InvalidQueryError as error:
         raise Refusal(text_error(400, str(error))) from error
     search = Search(context, store, query)
-    rows = await asyncio.to_thread(search.rows)
+    rows = await asyncio.to_thread(search.next_rows)
     if not rows and context.services.fault_settings.current.empty_qido == 204:
         return Response(status_code=204)
-    if search.reads_files:
-        # A match may be large then: it leaves before others are made.
-        matches = _in_batches(listing.encode(search.match(*row)) for row in rows)
+    if search.reads_files or search.has_more:
+        # Matches may be large then: they leave before others are made.
+        matches = _in_batches(listing.encode(search.match(*row)) for row in search.all_rows(rows))
         return Streamed(listing.stream(matches), listing.media_type)
     if len(rows) <= _FEW and sum(map(len, chain.from_iterable(rows))) <= _SMALL:
         content = _join(search, rows, listing)
@@ -123,6 +127,8 @@ class Search:
     def __init__(self, context: RequestContext, store: int, query: SearchQuery) -> None:
         self._context = context
         self._store = store
+        self._after: int | None = None
+        self._left = query.limit
         self._query = query
         self._url = context.dicomweb_url
         levels = levels_to(query.level)
@@ -143,13 +149,43 @@ class Search:
         """Whether the index alone does not suffice."""
         return self._whole_file or bool(self._from_file)
 
-    def rows(self) -> Sequence[Row]:
-        """Return what the index has of each match."""
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be more rows than those that have been read."""
+        return self._left > 0
+
+    def all_rows(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield the first rows and all others."""
+        while rows:
+            yield from rows
+            rows = self.next_rows() if self.has_more else ()
+
+    def next_rows(self) -> Sequence[Row]:
+        """Return what the index has of the next matches, of as many as are to be in memory."""
         names = self._context.names
         statement, values = self._query.sql(
-            self._store, names.get("study"), names.get("series"), with_file=self.reads_files
+            self._store,
+            names.get("study"),
+            names.get("series"),
+            ResultPage(self._left, self._after),
+            with_file=self.reads_files,
         )
-        return list(self._context.storage.search_lag.read(statement, values))
+        return self._context.storage.search_lag.read(statement, values, self._some)
+
+    def _some(self, found: Iterator[tuple[Any, ...]]) -> Sequence[Row]:
+        """Return the first of some rows."""
+        rows: list[Row] = []
+        size = 0
+        # Of the levels above, many rows have the same.
+        known: dict[str, str] = {}
+        for number, *columns in found:
+            rows.append(tuple(known.setdefault(text, text) for text in columns))
+            self._after, self._left = number, self._left - 1
+            size += sum(map(len, columns))
+            if len(rows) >= _MAX_ROWS or size >= _MAX_SIZE:
+                return rows
+        self._left = 0
+        return rows
 
     def match(self, file: str, *columns: str) -> dict[str, Any]:
         """Return one match in the DICOM JSON Model, given its row (see :meth:`SearchQuery.sql`)."""

@@ -23,7 +23,13 @@ from orthanc_gcp.emulator.dicom.search_attributes import (
     tags,
 )
 
-__all__ = ["STANDARD_PARAMETERS", "InvalidQueryError", "SearchQuery", "parse_query"]
+__all__ = [
+    "STANDARD_PARAMETERS",
+    "InvalidQueryError",
+    "ResultPage",
+    "SearchQuery",
+    "parse_query",
+]
 
 MAX_OFFSET = 1_000_000
 STANDARD_PARAMETERS = frozenset(
@@ -63,6 +69,17 @@ _TABLES = {
         "JOIN instances ON instances.series = series.id"
     ),
 }
+_WITH_LEVELS_ABOVE = {
+    STUDY: "CROSS JOIN studies ON studies.id = chosen.id",
+    SERIES: (
+        "CROSS JOIN series ON series.id = chosen.id CROSS JOIN studies ON studies.id = series.study"
+    ),
+    INSTANCE: (
+        "CROSS JOIN instances ON instances.id = chosen.id "
+        "CROSS JOIN series ON series.id = instances.series "
+        "CROSS JOIN studies ON studies.id = series.study"
+    ),
+}
 _ROW = {STUDY: "studies", SERIES: "series", INSTANCE: "instances"}
 # What differs between the instances of a study or series is undefined; the first one counts.
 _FILE = {
@@ -86,6 +103,14 @@ class InvalidQueryError(ValueError):
     """The search uses something that the API does not know."""
 
 
+@dataclass(frozen=True)
+class ResultPage:
+    """Some of the matches: the first ones, or those that come after a row."""
+
+    count: int
+    after: int | None = None
+
+
 @dataclass
 class SearchQuery:
     """A search at a level, in a store, perhaps in a study or a series."""
@@ -99,11 +124,18 @@ class SearchQuery:
     offset: int = 0
 
     def sql(
-        self, store: int, study: str | None, series: str | None, *, with_file: bool
+        self,
+        store: int,
+        study: str | None,
+        series: str | None,
+        page: ResultPage,
+        *,
+        with_file: bool,
     ) -> tuple[str, list[object]]:
-        """Return the statement that finds matches, and its values.
+        """Return the statement that finds a page of the matches, and its values.
 
-        A row has a file, the UIDs of each level, the highest first, and the attributes of each.
+        A row has its number, a file, the UIDs of each level, the highest first, and the attributes
+        of each. Its number is what the next page comes after.
         """
         where = ["studies.store = ?"]
         values: list[object] = [store]
@@ -115,12 +147,22 @@ class SearchQuery:
             condition, bound = self._condition(tag, value)
             where.append(condition)
             values.extend(bound)
-        columns, tables = self._columns(with_file), _TABLES[self.level]
-        statement = (
-            f"SELECT {columns} FROM {tables} WHERE {' AND '.join(where)}"  # noqa: S608 - constants # nosec B608
-            f" ORDER BY {_ROW[self.level]}.id LIMIT ? OFFSET ?"
+        row, offset = f"{_ROW[self.level]}.id", self.offset
+        if page.after is not None:
+            where.append(f"{row} > ?")
+            values.append(page.after)
+            offset = 0
+        # Numbers are sorted, and not what they stand for: that may be long. CROSS JOIN keeps the
+        # order (SQLite, "Manual control of query plans using CROSS JOIN").
+        chosen = (
+            f"SELECT {row} AS id FROM {_TABLES[self.level]} WHERE {' AND '.join(where)}"  # noqa: S608 - constants # nosec B608
+            f" ORDER BY {row} LIMIT ? OFFSET ?"
         )
-        return statement, [*values, self.limit, self.offset]
+        statement = (
+            f"SELECT chosen.id, {self._columns(with_file)} FROM ({chosen}) AS chosen"  # noqa: S608 - constants # nosec B608
+            f" {_WITH_LEVELS_ABOVE[self.level]}"
+        )
+        return statement, [*values, page.count, offset]
 
     def _columns(self, with_file: bool) -> str:
         rows = [_ROW[level] for level in levels_to(self.level)]

@@ -13,7 +13,15 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter, read_encodings, to_text, to_uid
+from orthanc_gcp.emulator.dicom.dicom_json import (
+    MAX_SEQUENCE,
+    JsonWriter,
+    encodings_of,
+    is_bulk,
+    read_encodings,
+    to_text,
+    to_uid,
+)
 from orthanc_gcp.emulator.dicom.reader import (
     PIXEL_GROUP,
     DicomFile,
@@ -91,9 +99,9 @@ class Header:
     elements: dict[int, Element]
 
     def text(self, tag: int) -> str:
-        """Return an attribute's text, without padding; nothing when it is absent or empty."""
+        """Return an attribute's text, without padding; nothing when it is absent, empty or long."""
         element = self.elements.get(tag)
-        if element is None or element.vr == "SQ":
+        if element is None or element.vr == "SQ" or not _is_kept(element):
             return ""
         return to_text(self.file.value(element), self._encodings).strip("\0 ")
 
@@ -121,7 +129,7 @@ class Header:
     @cached_property
     def _encodings(self) -> Sequence[str]:
         element = self.elements.get(_CHARACTER_SET)
-        return read_encodings(self.file.value(element) if element else b"")
+        return encodings_of(self.file, element) if element else read_encodings(b"")
 
 
 @dataclass(frozen=True)
@@ -205,10 +213,19 @@ def level_attributes(
 ) -> dict[str, Any]:
     """Return some top-level attributes of a data set as DICOM JSON, ordered by tag.
 
-    ``bulk_data_uri`` is what :class:`JsonWriter` takes.
+    Long ones are left out, as long sequences are. ``bulk_data_uri`` is what :class:`JsonWriter`
+    takes.
     """
     chosen = [elements[tag] for tag in _ordered(tuple(wanted)) if tag in elements]
-    return JsonWriter(bulk_data_uri).elements(file, chosen)
+    return JsonWriter(bulk_data_uri).elements(file, filter(_is_kept, chosen))
+
+
+def _is_kept(element: Element) -> bool:
+    """Return whether a value is one that fits into the index, of which the address does at least.
+
+    Implicit VR has room for 4 GB in any attribute.
+    """
+    return element.end - element.offset <= MAX_SEQUENCE or is_bulk(element)
 
 
 @lru_cache

@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orthanc_gcp.emulator.storage.database import Database
 from orthanc_gcp.emulator.storage.index import Index
@@ -20,6 +20,8 @@ __all__ = ["SearchLag"]
 
 MAX_PENDING = 20_000
 """How many changes wait at most; the oldest is not kept waiting longer."""
+
+Rows = TypeVar("Rows")
 
 IndexChange = Callable[[Index], None]
 """Makes a change of the index, in whichever database."""
@@ -71,14 +73,16 @@ class SearchLag:
             if len(self._pending) > MAX_PENDING:
                 self._pending.popleft()[1](Index(self._copy))
 
-    def read(self, statement: str, values: Sequence[object]) -> Iterable[Any]:
-        """Return the rows that a query finds for a search."""
+    def read(
+        self, statement: str, values: Sequence[object], take: Callable[[Iterator[Any]], Rows]
+    ) -> Rows:
+        """Return what is taken of the rows that a query finds for a search."""
         if self._copy is not None:
             with self._lock:
                 copy = self._caught_up()
                 if copy is not None:
-                    return copy.read(statement, values).fetchall()
-        return self._database.read(statement, values)
+                    return take(copy.read(statement, values))
+        return take(self._database.read(statement, values))
 
     def close(self) -> None:
         """Forget the copy."""
