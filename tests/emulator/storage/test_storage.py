@@ -154,6 +154,25 @@ def test_a_swap_that_is_refused_leaves_the_old_file(
     assert stored_contents(tmp_path) == [old]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_cannot_be_moved_is_there_all_the_same(
+    storage: Storage, tmp_path: Path, replaced: bool
+) -> None:
+    old, new = versions(2, LARGE)
+    if replaced:
+        keep(storage, old)
+    shutil.rmtree(tmp_path / "files")
+    assert keep(storage, new, replace=True) is UploadResult.STORED
+    assert bytes_of(storage, present(storage, new)) == new
+    assert keep(storage, new) is UploadResult.IDENTICAL
+    storage.close()
+    with closing(Storage(tmp_path)) as again:
+        assert bytes_of(again, present(again, new)) == new
+        assert stored_contents(tmp_path) == [new]
+        again.delete([present(again, new)])
+        assert stored_contents(tmp_path) == []
+
+
 @of_every_size
 def test_deleted_instances_leave_nothing(
     storage: Storage, tmp_path: Path, sizes: list[int]

@@ -185,7 +185,10 @@ class Storage:
                 self._put(store, record, upload, replaced, storage_class, notify)
             except sqlite3.IntegrityError:
                 return False
-            upload.move_to(self._files)
+            # The index has it, so it must not go: while a full disk has no room for its entry in
+            # the folder, it is found in staging, from where the next start moves it.
+            with suppress(OSError):
+                upload.move_to(self._files)
         if replaced is not None:
             (self._staging / replaced).unlink(missing_ok=True)
         return True
