@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orthanc_gcp.emulator.dicom import reader
 from orthanc_gcp.emulator.dicom.dicom_json import JsonWriter
 from orthanc_gcp.emulator.dicom.reader import (
     BytesSource,
@@ -37,6 +38,24 @@ def test_values_are_read_when_they_are_asked_for() -> None:
         found = {element.tag: element for element in file.elements(stop=0x00200000)}
         assert max(found) < 0x00200000
         assert file.value(found[0x00100010]) == b"CompressedSamples^CT1 "
+
+
+@pytest.mark.parametrize(("pixels", "is_read"), [(0, False), (320_000, True)])
+def test_a_large_file_may_have_more_elements(
+    monkeypatch: pytest.MonkeyPatch, pixels: int, is_read: bool
+) -> None:
+    monkeypatch.setattr(reader, "MAX_ELEMENTS", 100)
+    start, end = (struct.pack("<HHL", 0xFFFE, tag, 0) for tag in (0xE000, 0xE00D))
+    item = start[:4] + b"\xff" * 4 + struct.pack("<HH2sH", 0x20, 0x9157, b"UL", 0) + end
+    frames = struct.pack("<HH2sHL", 0x5200, 0x9230, b"SQ", 0, 0xFFFFFFFF) + item * 1000
+    content = make_dicom(bytes(pixels))
+    at = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OB"))
+    content = content[:at] + frames + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0) + content[at:]
+    if is_read:
+        assert read_record(BytesSource(content)).modality == "OT"
+    else:
+        with pytest.raises(InvalidDicomError, match="too many"):
+            read_record(BytesSource(content))
 
 
 def test_endless_nesting_is_refused() -> None:

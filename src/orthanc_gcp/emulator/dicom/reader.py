@@ -49,6 +49,10 @@ PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 UNDEFINED = 0xFFFFFFFF
 MAX_DEPTH = 32
 MAX_ELEMENTS = 1_000_000
+BYTES_PER_ELEMENT = 32
+"""How many elements are looked at: so many, and one more for so many bytes of a file. A slide of
+100,000 tiles describes each by ten, and has kilobytes of pixels for it.
+"""
 MAX_INFLATED = 64 * 1024 * 1024
 
 _ITEM = 0xFFFEE000
@@ -147,7 +151,7 @@ class DataSet:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._budget = MAX_ELEMENTS
+        self._budget = MAX_ELEMENTS + source.size // BYTES_PER_ELEMENT
 
     def value(self, element: Element) -> bytes:
         """Return the bytes of an element's value."""
