@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.sent import dataset
 from tests.support.simulation import FakeClock
 
 Uids = tuple[str, str, str]
+B = "another account"
 TAGS = ("0020000D", "0020000E", "00080018")
 NOT_FOUND = StoreError("no such thing", reason=StoreReason.NOT_FOUND, status=404)
 AWAY = StoreError("away", reason=StoreReason.UNAVAILABLE, status=503, retryable=True)
@@ -57,9 +59,11 @@ class Store:
         self.requests[kind] += 1
         self.on_request(kind, *uids)
 
-    def search(self, _path: str, parameters: dict[str, str], *, depth: int) -> Any:
-        assert depth == 3
-        self._ask("search")
+    def search(
+        self, _path: str, parameters: dict[str, str], *, depth: int, page: int = 1000
+    ) -> Any:
+        self._ask("search" if depth == 3 else "probe")
+        assert page == (1000 if depth == 3 else 1)
         wanted = [parameters.get(tag) for tag in TAGS]
         for uids in self.listing if self.listing is not None else list(self.files):
             if all(one in (None, uid) for one, uid in zip(wanted, uids, strict=True)):
@@ -194,35 +198,47 @@ class Trial:
     """A retriever whose time is a test's."""
 
     def __init__(
-        self, ledger: Ledger, time: Time, *files: bytes, orthanc: Orthanc | None = None
+        self,
+        ledger: Ledger,
+        time: Time,
+        *files: bytes,
+        orthanc: Orthanc | None = None,
+        pool: Callable[[int, str], Any] = lambda *_: Inline(),
     ) -> None:
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
         self.store, self.orthanc, self.source = Store(*files), orthanc or Orthanc(), ORTHANC
+        self.other = Store(*files)
         self.stopping = self.paused = False
-        outage = Outage(logging.getLogger("orthanc_gcp.test"), "down", "up", self.clock)
         self.renewed = 0
-        self.remote = RemoteStore(
-            A, self.store, Pace(self.clock, outage), 4, renew_token=self._renew
-        )
-        given: Any = SimpleNamespace(pool=lambda *_: Inline())
+        self.remote, other = self._remote(A, self.store), self._remote(B, self.other)
+        given: Any = SimpleNamespace(pool=pool)
         self.retriever = Retriever(
             ledger,
             self.orthanc,
             self.orthanc,
-            {A: self.remote},
+            {A: self.remote, B: other},
             self.clock,
-            Conditions(lambda: self.source, lambda _: not self.paused, lambda: self.stopping),
+            Conditions(
+                lambda: self.source,
+                lambda account: account != A or not self.paused,
+                lambda: self.stopping,
+            ),
             pool=given.pool,
         )
+
+    def _remote(self, account: str, store: Any) -> RemoteStore:
+        outage = Outage(logging.getLogger("orthanc_gcp.test"), "down", "up", self.clock)
+        return RemoteStore(account, store, Pace(self.clock, outage), 4, renew_token=self._renew)
 
     def _renew(self) -> None:
         self.renewed += 1
 
-    def want(self, *resources: Resource, compare: bool = False) -> list[int]:
-        return self.ledger.retrievals.request(A, ORTHANC, resources, compare_bytes=compare)
+    def want(self, *resources: Resource, compare: bool = False, account: str = A) -> list[int]:
+        return self.ledger.retrievals.request(account, ORTHANC, resources, compare_bytes=compare)
 
     def report(self, number: int) -> RetrievalReport:
-        (one,) = self.ledger.retrievals.report(A, number=number)
+        found = (self.ledger.retrievals.report(one, number=number) for one in (A, B))
+        (one,) = chain(*found)
         return one
 
     def steps(self, number: int, most: int = 400) -> RetrievalReport:

@@ -12,7 +12,8 @@ from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import Resource
 from orthanc_gcp.reasons import StoreReason
-from tests.retrieval.simulation import AWAY, Trial, ended, uids_of
+from orthanc_gcp.retrieval.retriever import MOST_OPEN
+from tests.retrieval.simulation import AWAY, B, Trial, ended, uids_of
 from tests.support.ledgers import A
 from tests.support.site import make_instance, make_study
 
@@ -222,3 +223,22 @@ def test_whatever_their_size_all_come(sqlite_ledger, clock, size):
     assert ended(trial, number) == ("complete", {"received": 3}, set())
     assert sorted(trial.orthanc.files.values()) == sorted(files)
     assert trial.store.requests == {"search": 2, "retrieve": 1}
+
+
+def test_one_account_is_in_the_way_of_no_other(sqlite_ledger, clock):
+    files = [make_instance(size=1) for _ in range(MOST_OPEN + 1)]
+    trial = Trial(sqlite_ledger, clock, *files)
+    resources = [Resource(uids_of(file)[0]) for file in files]
+    waiting = trial.want(*resources)
+    (number,) = trial.want(resources[0], account=B)
+    trial.paused = True
+    assert trial.steps(number, most=10).row.state == "complete"
+    assert {trial.report(one).row.state for one in waiting} == {"waiting"}
+    trial.paused = False
+    trial.store.on_request = _away
+    (number,) = trial.want(resources[1], account=B)
+    assert trial.steps(number, most=10).row.state == "complete"
+
+
+def _away(*_):
+    raise AWAY

@@ -34,7 +34,8 @@ MOST_UNEXPECTED = 4
 PAGE = 1000
 """So many instances of a retrieval are looked at when requests are made of them."""
 MOST_OPEN = 64
-"""So many retrievals go on side by side: of more, those that have to wait are passed over."""
+"""So many retrievals of an account go on side by side: of more, those that have to wait are passed
+over."""
 MOST_LOOKED_AT = 200
 """Of so many, at most, Orthanc is asked at once what it has; and the ledger written."""
 LOOKS = 2
@@ -118,7 +119,7 @@ class Retriever:
         source, begun = self._conditions.source(), False
         if not source or self._conditions.must_stop():
             return settled
-        for retrieval in self._ledger.retrievals.due(source, list(self._remotes), MOST_OPEN):
+        for retrieval in self._due(source):
             begun |= self._advance(retrieval)
         return self._look_at_some() or settled or begun
 
@@ -135,6 +136,18 @@ class Retriever:
 
     # -- What is begun --------------------------------------------------------------------------
 
+    def _due(self, source: str) -> list[RetrievalRow]:
+        """What may go on of the accounts that may be asked, none of which is in another's way."""
+        due = self._ledger.retrievals.due
+        accounts = [name for name in self._remotes if self._may_go_on(name)]
+        found = due(source, accounts, MOST_OPEN) if accounts else []
+        if len(found) < MOST_OPEN or len(accounts) < 2:
+            return found
+        return [one for account in accounts for one in due(source, [account], MOST_OPEN)]
+
+    def _may_go_on(self, account: str) -> bool:
+        return self._conditions.allowed(account) and self._may_ask(self._remotes[account])
+
     def _advance(self, retrieval: RetrievalRow) -> bool:
         """Begin what can be begun of one; whether anything was."""
         remote = self._remotes[retrieval.account]
@@ -142,7 +155,7 @@ class Retriever:
             words = "the account has another store by now than when it was asked for"
             self._rounds.end(retrieval, RetrievalReason.OTHER_STORE, words)
             return True
-        if not (self._conditions.allowed(retrieval.account) and self._may_ask(remote)):
+        if not self._may_go_on(retrieval.account):
             return False
         if retrieval.state == RetrievalState.WAITING:
             return self._ask(remote, retrieval)
@@ -285,8 +298,7 @@ class Retriever:
 
     def _may_begin(self, account: str) -> bool:
         """Whether a task is still to be begun that has waited for a thread."""
-        may_ask = not self._conditions.must_stop() and self._may_ask(self._remotes[account])
-        return may_ask and self._conditions.allowed(account)
+        return not self._conditions.must_stop() and self._may_go_on(account)
 
     def _failed(
         self, retrieval: RetrievalRow, rows: Sequence[RetrievedRow], error: Exception
