@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import sqlalchemy as sql
 
-from orthanc_gcp.errors import OrthancUnavailableError, StoreError
+from orthanc_gcp.errors import OrthancGoneError, OrthancUnavailableError, StoreError
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.retrievals.rows import Resource
@@ -223,6 +223,47 @@ def test_whatever_their_size_all_come(sqlite_ledger, clock, size):
     assert ended(trial, number) == ("complete", {"received": 3}, set())
     assert sorted(trial.orthanc.files.values()) == sorted(files)
     assert trial.store.requests == {"search": 2, "retrieve": 1}
+
+
+def test_what_orthanc_deletes_while_it_is_compared_is_brought(sqlite_ledger, clock, files):
+    trial = Trial(sqlite_ledger, clock, *files)
+    for file in files:
+        trial.orthanc.upload("/instances", file)
+    (number,) = trial.want(Resource(uids_of(files[0])[0]), compare=True)
+    md5s, gone = trial.orthanc.md5s, []
+
+    def deleted_meanwhile(instances):
+        (name,) = instances
+        if not gone:
+            gone.append(trial.orthanc.files.pop(name))
+        if name not in trial.orthanc.files:
+            raise OrthancGoneError("it does not have it")
+        return md5s(instances)
+
+    trial.orthanc.md5s = deleted_meanwhile
+    assert ended(trial, number) == ("complete", {"present": 3, "received": 1}, set())
+    assert sorted(trial.orthanc.files.values()) == sorted(files)
+
+
+def test_a_second_outage_costs_no_attempts_of_what_the_first_one_met(trial, study, files):
+    """Something else came between the two, as a search does."""
+
+    def away(kind, *_):
+        if kind != "search":
+            raise AWAY
+
+    trial.store.on_request = away
+    while trial.remote.pace.is_open:
+        trial.step()
+    trial.pass_time(70)
+    trial.remote.pace.succeeded(trial.clock.now())
+    trial.store.on_request = _away
+    for _ in range(50):
+        trial.step()
+        trial.pass_time(70)
+    assert trial.report(study).row.ended_at is None
+    trial.store.on_request = lambda *_: None
+    assert ended(trial, study) == ("complete", {"received": 4}, set())
 
 
 def test_one_account_is_in_the_way_of_no_other(sqlite_ledger, clock):

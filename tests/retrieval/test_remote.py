@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from orthanc_gcp.errors import StoreError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval import remote
-from orthanc_gcp.retrieval.remote import Pace
+from orthanc_gcp.retrieval.remote import Pace, RemoteStore
 from tests.support.simulation import FakeClock
 
 
@@ -80,3 +81,30 @@ def test_what_is_remembered_has_a_bound(pace, monkeypatch):
     for number in range(50):
         pace.failed([number], REFUSED)
     assert len(pace._first_failed) == 10
+
+
+def test_what_may_be_at_fault_is_so_only_if_the_store_answers_anything(pace, clock):
+    asked = []
+
+    def search(path, keys, *, depth, page):
+        asked.append((path, keys, depth, page))
+        if is_away:
+            raise AWAY
+        yield {}
+
+    remote = RemoteStore("account", SimpleNamespace(search=search), pace, 1)
+    is_away = False
+    assert remote.failed([1], AWAY) == set()
+    assert not asked, "as far as is known, it is away"
+    clock.time += 61
+    pace.succeeded(clock.now())
+    is_away = True
+    assert [remote.failed([1], AWAY) for _ in range(20)] == 20 * [set()]
+    assert not pace.is_open
+    is_away = False
+    assert remote.failed([1, 2], AWAY) == {1}
+    assert pace.is_open, "it is in the way of no other"
+    assert set(map(str, asked)) == {"('/studies', {}, 1, 1)"}
+    asked.clear()
+    assert remote.failed([1, 2], REFUSED) == {1, 2}
+    assert not asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import OrthancGoneError, OrthancRefusedError, StoreError
@@ -105,8 +106,10 @@ class Fetcher:
         except (OrthancGoneError, OrthancRefusedError) as error:
             if error.status in OF_USER:
                 raise
+            is_gone = isinstance(error, OrthancGoneError)  # so it is not compared, but brought
             for row in left.values():
-                self._missing(row, RetrievalReason.ORTHANC, str(error), MOST_ATTEMPTS)
+                one = replace(row, state=RetrievedState.WAITING) if is_gone else row
+                self._missing(one, RetrievalReason.ORTHANC, str(error), MOST_ATTEMPTS)
         else:
             remote.pace.succeeded(began)
 
@@ -272,7 +275,7 @@ class Fetcher:
     ) -> None:
         if error.reason == StoreReason.UNAUTHORIZED:
             remote.renew_token()
-        counted = remote.pace.failed([row.id for row in rows], error)
+        counted = remote.failed([row.id for row in rows], error)
         most = MOST_ATTEMPTS if error.retryable else MOST_REFUSALS
         for row in rows:
             self._missing(row, error.reason, str(error), most, counts=row.id in counted)

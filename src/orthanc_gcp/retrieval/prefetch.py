@@ -367,7 +367,7 @@ class Prefetcher:
     def _store_failed(self, row: PrefetchRow, remote: RemoteStore, error: StoreError) -> None:
         if error.reason == StoreReason.UNAUTHORIZED:
             remote.renew_token()
-        if remote.pace.failed([_OF_PACE + row.id], error):
+        if remote.failed([_OF_PACE + row.id], error):
             self._later(row, error.reason, str(error))
         else:
             self._ledger.prefetches.postpone(row, row.attempts, 0.0, error.reason, str(error))

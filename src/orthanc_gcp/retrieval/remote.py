@@ -11,7 +11,7 @@ from typing import Any
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.dicomweb import DicomStore
-from orthanc_gcp.errors import StoreError
+from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import StoreReason
 
@@ -49,6 +49,10 @@ class Pace:
         self._first_failed: OrderedDict[int, float] = OrderedDict()
         self.problem: str | None = None
 
+    def now(self) -> float:
+        """The moment of the clock, by which it is told when a request began."""
+        return self._clock.now()
+
     @property
     def is_open(self) -> bool:
         """Whether requests may begin."""
@@ -64,9 +68,10 @@ class Pace:
                 self._outage.ended(by="retrieve", began=began)
 
     def failed(self, rows: Collection[int], error: StoreError) -> set[int]:
-        """A request for some rows has failed; those of them that it counts against.
+        """A request for some rows has failed; those of them that it may count against.
 
-        For none it does while the store is away: for all, as far as is known.
+        For none it does while the store is away, as far as is known: nothing else has come since
+        they failed first.
         """
         with self._lock:
             now = self._clock.now()
@@ -129,3 +134,31 @@ class RemoteStore:
     throttles: Callable[[], Sequence[Callable[[int], None]]] = _no_throttles
     renew_token: Callable[[], None] = field(default=_nothing)
     wants: Callable[[Mapping[str, Any]], bool] | None = None
+
+    def read_anything(self) -> None:
+        """Read anything of the store.
+
+        Raises
+        ------
+        GcpError
+            It refuses, or does not answer.
+        """
+        self.wait_for_request()
+        next(self.client.search("/studies", {}, depth=1, page=1), None)
+
+    def failed(self, rows: Collection[int], error: StoreError) -> set[int]:
+        """A request for some rows has failed; those of them that it counts against.
+
+        What came meanwhile says nothing of an outage that has begun since: the store has to answer
+        something else now.
+        """
+        counted = self.pace.failed(rows, error)
+        if not counted or error.reason not in _AWAY:
+            return counted
+        began = self.pace.now()
+        try:
+            self.read_anything()
+        except GcpError:
+            return set()
+        self.pace.succeeded(began)
+        return counted

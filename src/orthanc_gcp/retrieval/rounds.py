@@ -194,7 +194,7 @@ class Rounds:
     def _not_listed(self, remote: RemoteStore, retrieval: RetrievalRow, error: StoreError) -> None:
         if error.reason == StoreReason.UNAUTHORIZED:
             remote.renew_token()
-        counts = bool(remote.pace.failed([-retrieval.id], error))
+        counts = bool(remote.failed([-retrieval.id], error))
         most = MOST_FAILURES if error.retryable else MOST_REFUSALS
         if counts:
             ended = retrieval.attempts + 1 >= most

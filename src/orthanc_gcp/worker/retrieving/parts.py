@@ -169,19 +169,7 @@ def _receivers(
             conditions,
             partial(tokens.renew, rule.account),
             on_request,
-            partial(_read, remotes[rule.account]),
+            remotes[rule.account].read_anything,
         )
         for rule in settings.receive
     )
-
-
-def _read(remote: RemoteStore) -> None:
-    """Read anything of a store.
-
-    Raises
-    ------
-    StoreError
-        It refuses, or does not answer.
-    """
-    remote.wait_for_request()
-    next(remote.client.search("/studies", {}, depth=1, page=1), None)
