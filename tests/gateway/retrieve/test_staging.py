@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -133,6 +134,31 @@ def test_a_store_that_does_not_come_back(gateway, files, faults, quick, monkeypa
     assert found.ErrorComment == "the store: unavailable"
     assert len(identifier.FailedSOPInstanceUIDList) == 8
     assert "8 instances are not sent" in caplog.text
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_moment_of_a_store_of_which_nothing_was_wanted_for_long(
+    gateway, files, faults, quick, monkeypatch, large, status
+):
+    """As the destination is slow: that is no outage of the store."""
+    monkeypatch.setattr(staging, "GIVE_UP_AFTER", 0.3)
+    monkeypatch.setattr(staging, "MOST_STAGED", 1)
+    monkeypatch.setattr(staging, "REQUESTS", 1)
+    monkeypatch.setattr(requests, "SMALL", 10)
+    if large:
+        monkeypatch.setattr(staging, "LARGE", 5000)
+    asked = f"/series/{SERIES}/instances/"
+
+    def answer(received, _event):
+        if len(received.requests) == 1:
+            time.sleep(1)
+            faults({"method": "GET", "path": asked, "count": 1, "status": status})
+        return 0
+
+    with receiving(PLAIN, answer) as received:
+        found, _, _ = move(gateway(received.port).port, WANTED)
+        assert_all_came(received, found, files)
 
 
 @pytest.mark.parametrize("status", [403, 404, 503])

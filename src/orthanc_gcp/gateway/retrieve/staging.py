@@ -37,7 +37,7 @@ BACKOFF = Backoff(0.25, 10.0)
 MOST_ATTEMPTS = 6
 """So often an instance is asked for that does not come while others do."""
 GIVE_UP_AFTER = 60.0
-"""Seconds in which nothing came, after which nothing more is asked for."""
+"""Seconds in which the store has failed and nothing came, after which nothing more is asked for."""
 _LONGEST_WAIT = 30.0
 AS_STORED = "*"
 
@@ -96,7 +96,7 @@ class Staging:
         self._attempts: Counter[Instance] = Counter()
         self._first_failed: dict[Instance, int] = {}
         self._successes = self._failures = 0
-        self._last_success = 0.0
+        self._failing_since: float | None = None
         wanted = sum(len(one.instances) for one in self._waiting)
         self._threads = [
             threading.Thread(target=self._run, name="gcp-fetch", daemon=True)
@@ -105,7 +105,6 @@ class Staging:
 
     def start(self) -> None:
         """Begin to fetch."""
-        self._last_success = time.monotonic()
         for one in self._threads:
             one.start()
 
@@ -159,7 +158,7 @@ class Staging:
             yield _file(one, iter((one.content,)))
             return
         with self._store.open(*one.instance.uids, transfer_syntax=one.transfer_syntax) as pieces:
-            yield _file(one, pieces)
+            yield _file(one, self._noticed(pieces))
 
     def failed(self, one: Staged, error: StoreError) -> None:
         """The store has failed while one streamed."""
@@ -268,10 +267,17 @@ class Staging:
 
     # -- When the store fails ---------------------------------------------------------------------
 
+    def _noticed(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The same; the store gives what streams, even if it breaks off later."""
+        for number, piece in enumerate(pieces):
+            if not number:
+                self._succeeded()
+            yield piece
+
     def _succeeded(self) -> None:
         with self._condition:
             self._successes, self._failures = self._successes + 1, 0
-            self._last_success = time.monotonic()
+            self._failing_since = None
 
     def _store_failed(self, fetch: Fetch, error: StoreError) -> None:
         """Ask again for what it did not give, after a while, unless that was often enough."""
@@ -279,9 +285,12 @@ class Staging:
         if unauthorized:  # which says nothing of the instance
             self._renew()
         comment, again = f"the store: {error.reason}", error.retryable or unauthorized
+        now = time.monotonic()
         with self._condition:
             self._failures += 1
-            gone = time.monotonic() - self._last_success > GIVE_UP_AFTER
+            # A destination may be slow, so that nothing was asked for meanwhile.
+            self._failing_since = now if self._failing_since is None else self._failing_since
+            gone = now - self._failing_since > GIVE_UP_AFTER
         if again and gone:
             if left := self._operations.abandon(comment):
                 _log.error("%s: %d instances are not sent: %s", self._name, left, error)
