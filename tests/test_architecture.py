@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"reasons", "clock", "redaction", "error_text", "users", "file_locks"},
+    {"reasons", "clock", "redaction", "error_text", "users", "file_locks", "thread_pools"},
     {"errors", "backoff", "logs", "process_end", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},

@@ -9,6 +9,7 @@ from orthanc_gcp.gateway import searched_patients
 from orthanc_gcp.gateway.request import request_of
 from orthanc_gcp.gateway.searched_patients import SearchedPatients
 from tests.support.ledgers import A
+from tests.support.threads import without_threads
 
 NAME = "Hospital/ORTHANC"
 
@@ -49,6 +50,21 @@ def test_each_patient_once(sqlite_ledger, monkeypatch):
     assert [row.orthanc_id for row in rows] == ["1.1", "1.3", "1.7", "1.8"]
     assert all(row.is_of_search for row in rows)
     patients.found(A, asked("4719"), match("1.9"))  # it is closed
+
+
+def test_no_thread_can_be_started_for_a_while(sqlite_ledger, monkeypatch):
+    """As at a limit of tasks: then each patient counts again."""
+    monkeypatch.setattr(searched_patients, "MOST_WAITING", 3)
+    sqlite_ledger.indexes.begin(NAME, 0, 0.0)
+    (cursor,) = sqlite_ledger.indexes.all()
+    patients = made(sqlite_ledger)
+    with without_threads("gcp-searched"):
+        for number in range(10):
+            patients.found(A, asked(f"471{number}"), match(f"1.{number}"))
+    patients.found(A, asked("4711"), match("1.1"))
+    patients._pool.shutdown(wait=True)
+    rows = sqlite_ledger.prefetches.due(cursor.source, [A], 100)
+    assert [row.orthanc_id for row in rows] == ["1.1"]
 
 
 def test_what_keeps_it_from_being_written(sqlite_ledger, caplog, monkeypatch):

@@ -102,7 +102,7 @@ class Orthanc:
 class Fetching:
     """A prefetcher whose time is a test's."""
 
-    def __init__(self, ledger, time, worklist=None, **rule):
+    def __init__(self, ledger, time, worklist=None, pool=lambda *_: Inline(), **rule):
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
         self.store, self.orthanc = Store(), Orthanc()
         self.source, self.paused, self.renewed = ORTHANC, False, 0
@@ -119,7 +119,7 @@ class Fetching:
             lambda: self.local,
             lambda: None,
             worklist=worklist,
-            pool=lambda *_: Inline(),
+            pool=pool,
         )
 
     def renew(self):

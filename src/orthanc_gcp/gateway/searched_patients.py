@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +24,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.gateway.request import FindRequest
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.uids import uid_fault
+from orthanc_gcp.thread_pools import submit
 
 __all__ = ["SearchedPatients"]
 
@@ -82,8 +83,10 @@ class SearchedPatients:
             self._recent.move_to_end(key)
             while len(self._recent) > MOST_PATIENTS:
                 self._recent.popitem(last=False)
-        with suppress(RuntimeError):  # it is being closed
-            self._pool.submit(self._write, account, study, key)
+        try:
+            submit(self._pool, partial(self._write, account, study, key))
+        except RuntimeError:  # no thread can be started just now, or it is being closed
+            self._waits_no_more(key, is_written=False)
 
     def _write(self, account: str, study: str, key: int) -> None:
         is_written = False
@@ -96,10 +99,13 @@ class SearchedPatients:
         except (OrthancError, SQLAlchemyError) as error:
             self._say(type(error).__name__)
         finally:
-            with self._lock:
-                self._waiting -= 1
-                if not is_written:
-                    self._recent.pop(key, None)
+            self._waits_no_more(key, is_written=is_written)
+
+    def _waits_no_more(self, key: int, *, is_written: bool) -> None:
+        with self._lock:
+            self._waiting -= 1
+            if not is_written:  # the next search for this patient counts
+                self._recent.pop(key, None)
 
     def _source(self) -> str:
         """The ledger's name for the index of this Orthanc; empty while it has none."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from orthanc_gcp.configuration import PrefetchRule
@@ -33,6 +34,7 @@ from orthanc_gcp.retrieval.conditions import Conditions
 from orthanc_gcp.retrieval.receive.filtering import text_of
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
 from orthanc_gcp.retrieval.worklist import UnreadableEntryError, WorklistFolder
+from orthanc_gcp.thread_pools import submit
 
 __all__ = ["Patient", "Prefetcher"]
 
@@ -184,6 +186,8 @@ class Prefetcher:
             Orthanc was away when it was last asked.
         SQLAlchemyError
             The ledger is away.
+        RuntimeError
+            No thread can be started: it waits.
         """
         error, self._orthanc_error = self._orthanc_error, None
         if error is not None:
@@ -196,7 +200,11 @@ class Prefetcher:
         due = self._ledger.prefetches.due(source, accounts, 1)
         for row in due:
             self._is_busy = True
-            self._pool.submit(self._run, row)
+            try:
+                submit(self._pool, partial(self._run, row))
+            except RuntimeError:
+                self._is_busy = False
+                raise
         return bool(due)
 
     def _look_into_worklist(self, source: str) -> None:

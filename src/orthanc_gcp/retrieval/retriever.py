@@ -23,6 +23,7 @@ from orthanc_gcp.retrieval.fetcher import OF_USER, Fetcher
 from orthanc_gcp.retrieval.plan import fetches
 from orthanc_gcp.retrieval.remote import BACKOFF, RemoteStore
 from orthanc_gcp.retrieval.rounds import Asked, Rounds
+from orthanc_gcp.thread_pools import submit
 
 __all__ = ["Retriever"]
 
@@ -111,6 +112,8 @@ class Retriever:
             Orthanc was away when it was last needed.
         SQLAlchemyError
             The ledger is away; what was begun goes on.
+        RuntimeError
+            No thread can be started: what it was to do waits.
         """
         settled = self._write_down()
         error, self._orthanc_error = self._orthanc_error, None
@@ -191,7 +194,13 @@ class Retriever:
         if some:
             with self._lock:
                 self._running[_LOOK] += 1
-            self._looks.submit(self._look, some)
+            try:
+                submit(self._looks, partial(self._look, some))
+            except RuntimeError:
+                self._asked.extendleft(reversed(some))
+                with self._lock:
+                    self._running[_LOOK] -= 1
+                raise
         return bool(some)
 
     def _fetch(self, remote: RemoteStore, retrieval: RetrievalRow) -> bool:
@@ -239,7 +248,13 @@ class Retriever:
                 return False
             self._busy.setdefault(retrieval.id, set()).update(row.id for row in rows)
             self._running[retrieval.account] += 1
-        self._pools[retrieval.account].submit(self._run, retrieval, tuple(rows), task)
+        try:
+            submit(self._pools[retrieval.account], partial(self._run, retrieval, tuple(rows), task))
+        except RuntimeError:
+            self._finished.append((retrieval, tuple(rows)))
+            with self._lock:
+                self._running[retrieval.account] -= 1
+            raise
         return True
 
     # -- What runs ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from orthanc_gcp.errors import OrthancError, StoreError
@@ -12,6 +13,7 @@ from orthanc_gcp.ledger.retrievals.rows import Coming, Digests, RetrievedRow
 from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.retrieval.judgement import Judgement
 from orthanc_gcp.retrieval.upload import digests_of
+from orthanc_gcp.thread_pools import is_shut_down, submit
 
 __all__ = ["LARGEST", "SideBySide"]
 
@@ -90,12 +92,20 @@ class SideBySide:
         self._finish()
         # That it was given is counted before: one that ends Orthanc ends this process with it.
         self._note([Coming(one.row.id, one.row.attempts + 1, one.digests) for one in some])
+        for part in _parts(some):
+            self._given.append(self._begun(partial(self._give_some, part)))
+
+    def _begun(self, give: Callable[[], list[_Answer]]) -> Future[list[_Answer]]:
+        """Let a thread give some, or give them at once where none can be started."""
         try:
-            for part in _parts(some):
-                self._given.append(self._pool.submit(self._give_some, part))
-        except RuntimeError:  # no thread is begun any more
-            words = "it was broken off"
-            raise StoreError(words, reason=StoreReason.ABORTED, retryable=True) from None
+            return submit(self._pool, give)
+        except RuntimeError as error:
+            if is_shut_down(error):
+                words = "it was broken off"
+                raise StoreError(words, reason=StoreReason.ABORTED, retryable=True) from None
+        given = Future[list[_Answer]]()
+        given.set_result(give())
+        return given
 
     def _give_some(self, some: Sequence[_File]) -> list[_Answer]:
         answers: list[_Answer] = []

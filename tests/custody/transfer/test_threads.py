@@ -13,6 +13,9 @@ import sqlalchemy as sql
 from orthanc_gcp.custody.transfer import threads as module
 from orthanc_gcp.custody.transfer.threads import MOST_TOGETHER, TransferThreads
 from tests.support.orthanc import wait_until
+from tests.support.threads import no_threads
+
+__all__ = ["no_threads"]
 
 A, B = "a", "b"
 
@@ -93,14 +96,6 @@ def test_nothing_acknowledged_is_nothing_to_read_back(threads, gate):
     threads.send(A, "one", [])
     assert threads.rest(10)
     assert gate.read == []
-
-
-@pytest.fixture
-def no_threads():
-    """Lets no thread start, as a limit of tasks does, until it is called."""
-    before = threading.stack_size(1 << 46)  # no machine has room for one
-    yield lambda: threading.stack_size(before)
-    threading.stack_size(before)
 
 
 def test_without_a_thread_nothing_counts_as_sent_and_is_not_later(threads, gate, no_threads):

@@ -28,6 +28,7 @@ from tests.gateway.retrieve.scp import (
 )
 from tests.gateway.scu import keys, move
 from tests.support.orthanc import free_port
+from tests.support.threads import without_threads
 
 STUDY = generate_uid()
 WANTED = keys("STUDY", StudyInstanceUID=STUDY)
@@ -236,6 +237,22 @@ def test_a_slow_destination_gets_more_associations(gateway, client, monkeypatch)
     assert (found.Status, found.NumberOfCompletedSuboperations) == (0, 40)
     assert 2 <= received.associations <= delivery.MOST_ASSOCIATIONS
     assert len(received.requests) == 40
+
+
+@pytest.mark.parametrize("name", ["gcp-store", "gcp-fetch"])
+def test_one_thread_is_enough(gateway, client, monkeypatch, name):
+    """As at a limit of tasks: the others are not waited for."""
+    monkeypatch.setattr(service, "PENDING_EVERY", 0.05)
+    monkeypatch.setattr(service, "GROW_AFTER", 0.1)
+    client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(20)))
+
+    def slow(_received, _event):
+        time.sleep(0.05)
+        return 0
+
+    with receiving(PLAIN, slow) as received, without_threads(name, but=1):
+        found, _, _ = move(gateway(received.port).port, WANTED)
+    assert (found.Status, found.NumberOfCompletedSuboperations) == (0, 20)
 
 
 def test_a_destination_that_serves_one_association_at_a_time(gateway, client, monkeypatch):

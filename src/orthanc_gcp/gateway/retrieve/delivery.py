@@ -98,7 +98,10 @@ class Delivery:
         alive = [one for one in self._threads if one.is_alive()]
         wanted = self._may_grow and self._has_stored and self._staging.has_staged
         if wanted and len(alive) < MOST_ASSOCIATIONS:
-            self._begin(self._run_beside)
+            try:
+                self._begin(self._run_beside)
+            except RuntimeError:  # no thread can be started just now
+                self._may_grow = False
 
     def stop(self, within: float) -> None:
         """Wait some seconds for what is on its way, then end it; the sub-operations are over."""
@@ -116,8 +119,8 @@ class Delivery:
 
     def _begin(self, task: Callable[[], None]) -> None:
         thread = threading.Thread(target=task, name="gcp-store", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     # -- Associations -----------------------------------------------------------------------------
 

@@ -104,9 +104,20 @@ class Staging:
         ]
 
     def start(self) -> None:
-        """Begin to fetch."""
-        for one in self._threads:
-            one.start()
+        """Begin to fetch.
+
+        Raises
+        ------
+        RuntimeError
+            No thread can be started for it.
+        """
+        for number, one in enumerate(self._threads):
+            try:
+                one.start()
+            except RuntimeError:
+                if not number:
+                    raise
+                return  # fewer will do
 
     def stop(self) -> None:
         """Let go of what was fetched; the sub-operations have to be over."""
