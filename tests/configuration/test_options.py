@@ -81,6 +81,7 @@ DECISIONS = [
     ("MaximumStorageMode", [5, None], DEFAULT),
     ("LimitFindResults", ["2", -1, None], SHUT),
     ("LimitFindInstances", ["2", -1, None], SHUT),
+    ("OverwriteInstances", ["yes", 1, None], DEFAULT),
     ("DicomCheckCalledAet", ["true", 1, None], SHUT),
     ("DicomCheckModalityHost", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),

@@ -95,6 +95,8 @@ class Orthanc:
         Called with each file, before it is stored; what it returns is answered.
     on_stored
         Called with the identifier of each file that was stored.
+    overwrites
+        Whether a file takes the place of the one that it has.
     limit
         So many matches of a query it gives at most.
     """
@@ -104,7 +106,7 @@ class Orthanc:
         self.on_upload: Callable[[bytes], Any] = lambda _: None
         self.on_stored: Callable[[str], None] = lambda _: None
         self.checksums = self
-        self.away = False
+        self.away = self.overwrites = False
         self.uploads = self.queries = self.descriptions = 0
         self.limit: int | None = None
 
@@ -115,8 +117,9 @@ class Orthanc:
         if (answer := self.on_upload(file)) is not None:
             return answer
         name = hashlib.sha1("|".join(uids_of(file)).encode()).hexdigest()
-        status = "AlreadyStored" if name in self.files else "Success"
-        self.files.setdefault(name, file)
+        is_new = self.overwrites or name not in self.files
+        status = "Success" if is_new else "AlreadyStored"
+        self.files[name] = file if is_new else self.files[name]
         self.on_stored(name)
         return 200, {"ID": name, "Status": status}
 
@@ -204,10 +207,11 @@ class Trial:
         *files: bytes,
         orthanc: Orthanc | None = None,
         pool: Callable[[int, str], Any] = lambda *_: Inline(),
+        overwrites: bool = False,
     ) -> None:
         self.ledger, self.time, self.clock = ledger, time, FakeClock()
         self.store, self.orthanc, self.source = Store(*files), orthanc or Orthanc(), ORTHANC
-        self.other = Store(*files)
+        self.other, self.orthanc.overwrites = Store(*files), overwrites
         self.stopping = self.paused = False
         self.renewed = 0
         self.remote, other = self._remote(A, self.store), self._remote(B, self.other)
@@ -224,6 +228,7 @@ class Trial:
                 lambda: self.stopping,
             ),
             pool=given.pool,
+            overwrites=overwrites,
         )
 
     def _remote(self, account: str, store: Any) -> RemoteStore:

@@ -281,5 +281,29 @@ def test_one_account_is_in_the_way_of_no_other(sqlite_ledger, clock):
     assert trial.steps(number, most=10).row.state == "complete"
 
 
+@pytest.mark.parametrize("is_newer", [True, False])
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_what_orthanc_has_received_since_an_interruption_is_left(
+    sqlite_ledger, clock, files, wanted, is_newer
+):
+    """It would overwrite it (``OverwriteInstances``)."""
+    trial = Trial(sqlite_ledger, clock, *files, overwrites=True)
+    newer = files[0][:-1] + bytes([files[0][-1] ^ is_newer])
+
+    def broken_off(file):
+        if file == files[0]:
+            trial.orthanc.on_upload = lambda _: None
+            trial.orthanc.upload("", newer)
+            raise OrthancUnavailableError("it breaks off")
+
+    trial.orthanc.on_upload = broken_off
+    (number,) = trial.want(Resource(*uids_of(files[0])[:wanted]))
+    state, counts, _ = ended(trial, number)
+    assert state == ("incomplete" if is_newer else "complete")
+    assert counts.get("different", 0) == is_newer
+    assert newer in trial.orthanc.files.values()
+    assert trial.orthanc.uploads == sum(counts.values()) + 1, "and none twice"
+
+
 def _away(*_):
     raise AWAY

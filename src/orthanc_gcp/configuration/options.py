@@ -293,6 +293,7 @@ class Globals:
     maximum_storage_mode: str = option(TEXT, "Recycle", wrong=Effect.DEFAULT)
     limit_find_results: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
     limit_find_instances: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
+    overwrite_instances: bool = option(FLAG, False, wrong=Effect.DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -49,6 +49,10 @@ MOST_FULL = 8
 """So often Orthanc is asked whether it has room by now."""
 
 
+class _PassedOverError(Exception):
+    """A file is not to be given to Orthanc after all."""
+
+
 class Fetcher:
     """Retrieves into one Orthanc; several threads may use it at once.
 
@@ -62,6 +66,8 @@ class Fetcher:
         Gives Orthanc small files that come together.
     must_stop
         Whether what is on its way is to be broken off.
+    overwrites
+        Whether Orthanc overwrites what it has with what it is given (``OverwriteInstances``).
     """
 
     def __init__(
@@ -74,12 +80,14 @@ class Fetcher:
         on_full: Callable[[RetrievedRow, bool, str], None],
         uploads: Executor,
         must_stop: Callable[[], bool] = lambda: False,
+        *,
+        overwrites: bool = False,
     ) -> None:
         self._notes = DigestNotes(ledger.retrievals.note_digests)
         self._uploads = uploads
         self._ledger, self._rest, self._orthanc = ledger, rest, orthanc
         self._clock, self._settle, self._on_full = clock, settle, on_full
-        self._must_stop = must_stop
+        self._must_stop, self._overwrites = must_stop, overwrites
 
     def fetch(self, remote: RemoteStore, retrieval: RetrievalRow, fetch: Fetch) -> None:
         """Bring what a request asks for; nothing that the store does is raised.
@@ -154,6 +162,8 @@ class Fetcher:
 
         def note(digests: Digests) -> None:
             came.append(digests)
+            if self._passed_over(remote, [(row, digests)]):
+                raise _PassedOverError
             self._notes.note([Coming(row.id, row.attempts + 1, digests)])
 
         try:
@@ -162,7 +172,32 @@ class Fetcher:
         except NoFileError as error:
             self._missing(row, RetrievalReason.INVALID, str(error), MOST_REFUSALS)
             return
+        except _PassedOverError:
+            return
         self._judged(remote, row, came[0] if came else None, judgement)
+
+    def _passed_over(
+        self, remote: RemoteStore, files: Sequence[tuple[RetrievedRow, Digests]]
+    ) -> Collection[int]:
+        """Those of some that Orthanc has received since it was looked at, which it would overwrite.
+
+        They are compared; what is between this moment and that in which it is given is not seen.
+        """
+        if not self._overwrites:
+            return ()
+        asked = [Resource(*row.uids) for row, _ in files]
+        there = [one for some in held(self._rest, self._orthanc, asked) for one in some]
+        found = set[int]()
+        for row, digests in files:
+            uid, own = row.sop_instance_uid, [one for one in there if one.uids == row.uids]
+            if not own:
+                continue
+            alike = (one for one in own if has_bytes(self._orthanc, one.orthanc_id, uid, digests))
+            same = next(alike, None)  # several patients may have it
+            identifier = (same or own[0]).orthanc_id
+            self._compared(remote, row, identifier, same is not None, RetrievedState.PRESENT)
+            found.add(row.id)
+        return found
 
     def _judged(
         self,
@@ -201,7 +236,13 @@ class Fetcher:
             self._judged(remote, row, digests, judgement)
             del left[row.id]
 
-        small_ones = SideBySide(self._uploads, self._notes.note, self._give, settle)
+        def passed_over(files: Sequence[tuple[RetrievedRow, Digests]]) -> Collection[int]:
+            found = self._passed_over(remote, files)
+            for number in found:
+                del left[number]
+            return found
+
+        small_ones = SideBySide(self._uploads, self._notes.note, self._give, settle, passed_over)
         throttles = self._throttles(remote)
         with remote.client.retrieve(fetch.study, fetch.series) as files:
             try:

@@ -59,6 +59,8 @@ class Retriever:
         Called when there may be more to do.
     pool
         Makes one of so many threads, whose names begin so.
+    overwrites
+        Whether Orthanc overwrites what it has with what it is given.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Retriever:
         conditions: Conditions,
         on_change: Callable[[], None] = lambda: None,
         pool: Callable[[int, str], Executor] = ThreadPoolExecutor,
+        *,
+        overwrites: bool = False,
     ) -> None:
         self._ledger, self._remotes, self._clock = ledger, remotes, clock
         self._conditions = conditions
@@ -86,6 +90,7 @@ class Retriever:
             self._orthanc_is_full,
             self._uploads,
             conditions.must_stop,
+            overwrites=overwrites,
         )
         self._rounds = Rounds(ledger, rest, orthanc, clock)
         self._pools = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,7 @@ class _File:
 
 
 _Answer = tuple[_File, Judgement | OrthancError]
+PassedOver = Callable[[Sequence[tuple[RetrievedRow, Digests]]], Container[int]]
 
 
 class SideBySide:
@@ -49,6 +50,8 @@ class SideBySide:
         Gives Orthanc some files; what it says of each, one after the other.
     settle
         Gets what Orthanc says of each.
+    passed_over
+        The rows, by their numbers, of those that are not to be given.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class SideBySide:
         note: Callable[[Sequence[Coming]], None],
         give: Callable[[Sequence[bytes]], Iterable[Judgement]],
         settle: Callable[[RetrievedRow, Digests, Judgement], None],
+        passed_over: PassedOver = lambda _: (),
     ) -> None:
         self._pool, self._note, self._give, self._settle = pool, note, give, settle
+        self._passed_over = passed_over
         self._read: list[_File] = []
         self._given: list[Future[list[_Answer]]] = []
 
@@ -90,6 +95,8 @@ class SideBySide:
     def _begin(self) -> None:
         some, self._read = self._read, []
         self._finish()
+        left = self._passed_over([(one.row, one.digests) for one in some])
+        some = [one for one in some if one.row.id not in left]
         # That it was given is counted before: one that ends Orthanc ends this process with it.
         self._note([Coming(one.row.id, one.row.attempts + 1, one.digests) for one in some])
         for part in _parts(some):

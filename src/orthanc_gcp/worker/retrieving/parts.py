@@ -91,7 +91,10 @@ def retrieving_parts(
         account.name: _remote(settings, account, destinations[account.name], tokens, clock)
         for account in settings.accounts
     }
-    retriever = Retriever(ledger, rest, orthanc, remotes, clock, conditions, work.set)
+    overwrites = settings.orthanc.overwrite_instances
+    retriever = Retriever(
+        ledger, rest, orthanc, remotes, clock, conditions, work.set, overwrites=overwrites
+    )
     receivers = _receivers(
         settings,
         ledger,
