@@ -391,6 +391,21 @@ def test_a_delivery_that_does_not_count_any_more_is_forgotten(receiving, trial, 
     assert receiving.receiver.error is None
 
 
+def test_one_that_cannot_be_held_any_more_is_no_problem(receiving, trial, files):
+    """As of a subscription with exactly-once delivery, after the ledger was away for a while."""
+    receiving.subscription.publish(files[0])
+    receiving.receiver.pull()
+    trial.pass_time(60)
+    receiving.subscription.fails = SubscriptionError("old", reason=StoreReason.BAD_REQUEST)
+    receiving.receiver.step()
+    assert (receiving.receiver.held, receiving.receiver.error) == (0, None)
+    receiving.subscription.fails = None
+    receiving.subscription.publish(files[0])
+    receiving.turn()
+    assert receiving.subscription.acknowledged == ["ack-2"]
+    assert trial.store.requests == {"open": 1}
+
+
 def test_another_index_in_the_middle_of_a_pull(receiving, trial, files):
     receiving.subscription.publish(files[0])
     pull = receiving.subscription.pull

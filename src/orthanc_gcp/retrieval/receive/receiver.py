@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock
@@ -291,9 +292,12 @@ class Receiver:
             some = [one for one in self._held.values() if one.result is None]
         some = [one for one in some if one.until - now < _renewed_before(one)]
         for part in _portions(some):
-            self._subscription.extend([one.delivery.ack_id for one in part], LEASE)
-            for one in part:
-                one.until = now + LEASE
+            names = [one.delivery.ack_id for one in part]
+            if self._counts(partial(self._subscription.extend, names, LEASE)):
+                for one in part:
+                    one.until = now + LEASE
+            else:
+                self._forget(names)
         return len(some)
 
     def _return(self) -> int:
@@ -307,17 +311,26 @@ class Receiver:
 
     def _return_some(self, some: Sequence[_Held], *, left: bool) -> None:
         names = [one.delivery.ack_id for one in some]
+        if left:
+            self._counts(partial(self._subscription.extend, names, 0))
+        else:
+            self._counts(partial(self._subscription.acknowledge, names))
+        self._forget(names)
+
+    @staticmethod
+    def _counts(say: Callable[[], None]) -> bool:
+        """Say something of deliveries; whether all of them still count by their names.
+
+        Where one does not, all of them come again, under others.
+        """
         try:
-            if left:
-                self._subscription.extend(names, 0)
-            else:
-                self._subscription.acknowledge(names)
+            say()
         except SubscriptionError as error:
             if error.reason != StoreReason.BAD_REQUEST:
                 raise
-            # A name that does not count any more: all of them come again, under others.
             _log.debug("%s", error)
-        self._forget(names)
+            return False
+        return True
 
     def _forget(self, ack_ids: Collection[str]) -> None:
         with self._lock:
