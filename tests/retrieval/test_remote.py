@@ -106,5 +106,9 @@ def test_what_may_be_at_fault_is_so_only_if_the_store_answers_anything(pace, clo
     assert pace.is_open, "it is in the way of no other"
     assert set(map(str, asked)) == {"('/studies', {}, 1, 1)"}
     asked.clear()
+    throttled = error(StoreReason.THROTTLED, status=429, retry_after=30.0)
+    assert remote.failed([1, 2], throttled) == set()
+    clock.time += 29
+    assert not pace.is_open, "a quota is left alone for as long as it asks"
     assert remote.failed([1, 2], REFUSED) == {1, 2}
     assert not asked

@@ -150,9 +150,11 @@ class RemoteStore:
         """A request for some rows has failed; those of them that it counts against.
 
         What came meanwhile says nothing of an outage that has begun since: the store has to answer
-        something else now.
+        something else now. A quota that is used up says nothing of what was asked for.
         """
         counted = self.pace.failed(rows, error)
+        if error.reason == StoreReason.THROTTLED:
+            return set()
         if not counted or error.reason not in _AWAY:
             return counted
         began = self.pace.now()
