@@ -52,6 +52,12 @@ def test_one_that_orthanc_does_not_take(trial, study, files, answer, reason, upl
     counts = {"received": 3, "missing": 1}
     assert ended(trial, study) == ("incomplete", counts, {reason})
     assert trial.orthanc.uploads == 3 + uploads
+    assert is_known_as_given(trial, files[2]) == (reason == "orthanc")  # it may have taken it
+
+
+def is_known_as_given(trial: Trial, file: bytes) -> bool:
+    """Whether a later file of Orthanc's with these bytes is taken for the store's."""
+    return bool(trial.ledger.retrievals.origins(A, {uids_of(file)[2]}))
 
 
 def test_an_orthanc_that_is_full(trial, study, files):
@@ -61,6 +67,8 @@ def test_an_orthanc_that_is_full(trial, study, files):
     state, counts, reasons = ended(trial, study)
     assert (state, counts, reasons) == ("incomplete", {"received": 2, "missing": 2}, {"full"})
     assert trial.orthanc.uploads < 30
+    given = {file for file in files if is_known_as_given(trial, file)}
+    assert given == set(trial.orthanc.files.values())
 
 
 def test_an_orthanc_that_has_room_again(trial, study):
@@ -102,6 +110,7 @@ def test_bytes_that_orthanc_has_otherwise_are_left(trial, study, files):
     trial.orthanc.on_upload = first
     counts = {"received": 3, "different": 1}
     assert ended(trial, study) == ("incomplete", counts, {"different"})
+    assert not is_known_as_given(trial, files[2])
 
 
 def test_a_store_that_fails_at_one_while_it_gives_others(trial, study, files):

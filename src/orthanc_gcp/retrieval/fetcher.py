@@ -219,7 +219,13 @@ class Fetcher:
     def _not_taken(self, row: RetrievedRow, judgement: Judgement) -> None:
         most = {Taken.REFUSED: 1, Taken.FULL: MOST_FULL}.get(judgement.taken, MOST_ATTEMPTS)
         reason = judgement.reason or RetrievalReason.ORTHANC
-        ended = self._missing(row, reason, judgement.words, most)
+        ended = self._missing(
+            row,
+            reason,
+            judgement.words,
+            most,
+            may_be_in_orthanc=judgement.taken not in (Taken.REFUSED, Taken.FULL),
+        )
         if judgement.taken is Taken.FULL:
             self._on_full(row, ended, judgement.words)
 
@@ -300,6 +306,7 @@ class Fetcher:
                 RetrievalReason.DIFFERENT,
                 words,
                 identifier,
+                may_be_in_orthanc=False,
             )
         )
 
@@ -322,7 +329,14 @@ class Fetcher:
             self._missing(row, error.reason, str(error), most, counts=row.id in counted)
 
     def _missing(
-        self, row: RetrievedRow, reason: str, words: str, most: int, *, counts: bool = True
+        self,
+        row: RetrievedRow,
+        reason: str,
+        words: str,
+        most: int,
+        *,
+        counts: bool = True,
+        may_be_in_orthanc: bool = True,
     ) -> bool:
         """One has not come: it is asked for again, unless that was often enough, which is said."""
         attempts = row.attempts + counts
@@ -336,6 +350,7 @@ class Fetcher:
                 None if ended else self._ledger.now() + pause,
                 reason,
                 words,
+                may_be_in_orthanc=may_be_in_orthanc,
             )
         )
         return ended

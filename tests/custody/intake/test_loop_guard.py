@@ -50,6 +50,7 @@ def retrieved(ledger, uids=("study", "series", "1.x"), file=None):
     if file is not None:
         ledger.retrievals.settle([RetrievalOutcome(row.id, RetrievedState.RECEIVED)])
         ledger.retrieval_rounds.recognize([retrieval], [Arrived(uids, "x", file, 8)])
+    return row
 
 
 def recorded(ledger, orthanc, *arrivals):
@@ -94,6 +95,14 @@ def test_what_arrives_anew_with_the_same_bytes_is_sent(ledger):
     assert recorded(ledger, Orthanc(), arrival("x", attachment_uuid="other")) == {
         "x": State.WAITING
     }
+
+
+def test_what_orthanc_had_not_taken_is_sent_when_it_arrives(ledger):
+    """Its filter refused it from the store, which may have lost it until a modality sends it."""
+    row = retrieved(ledger)
+    refused = RetrievalOutcome(row.id, RetrievedState.MISSING, may_be_in_orthanc=False)
+    ledger.retrievals.settle([refused])
+    assert recorded(ledger, Orthanc(), arrival("x")) == {"x": State.WAITING}
 
 
 def test_other_accounts_and_demands_and_other_instances_are_sent(ledger):

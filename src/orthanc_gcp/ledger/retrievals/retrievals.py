@@ -85,6 +85,7 @@ _DUE = (
     .limit(sql.bindparam("most", type_=sql.Integer))
 )
 _OUTCOME = tuple(one.name for one in fields(RetrievalOutcome))
+_MAY_BE_IN_ORTHANC = sql.bindparam("new_may_be_in_orthanc", type_=sql.Boolean)
 _SETTLE = (
     retrieved_instances.update()
     .where(_OF.id == sql.bindparam("new_id"))
@@ -96,6 +97,10 @@ _SETTLE = (
         orthanc_id=sql.func.coalesce(
             sql.bindparam("new_orthanc_id", type_=sql.Text), _OF.orthanc_id
         ),
+        **{
+            digest.name: sql.case((_MAY_BE_IN_ORTHANC, digest), else_=sql.null())
+            for digest in (_OF.md5, _OF.sha256)
+        },
     )
 )
 

@@ -162,7 +162,14 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalOutcome:
-    """What becomes of an instance after an attempt."""
+    """What becomes of an instance after an attempt.
+
+    Attributes
+    ----------
+    may_be_in_orthanc
+        Whether Orthanc may have the bytes that were given: not where it says that it did not take
+        them. Whoever sends it the same later is not taken for the store then.
+    """
 
     id: int
     state: RetrievedState
@@ -171,6 +178,7 @@ class RetrievalOutcome:
     reason: str | None = None
     detail: str | None = None
     orthanc_id: str | None = None
+    may_be_in_orthanc: bool = True
 
 
 @dataclass(frozen=True, slots=True)
