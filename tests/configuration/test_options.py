@@ -82,6 +82,7 @@ DECISIONS = [
     ("LimitFindResults", ["2", -1, None], SHUT),
     ("LimitFindInstances", ["2", -1, None], SHUT),
     ("OverwriteInstances", ["yes", 1, None], DEFAULT),
+    ("IngestTranscoding", [5, None], DEFAULT),
     ("DicomCheckCalledAet", ["true", 1, None], SHUT),
     ("DicomCheckModalityHost", ["true", 1, None], SHUT),
     ("DicomAlwaysAllowEcho", ["true", 1, None], SHUT),

@@ -46,6 +46,7 @@ def test_all_that_is_needed_is_there(tmp_path):
         "database": Result.PASSED,
         "standstill": Result.SKIPPED,
         "recycling": Result.PASSED,
+        "transcoding": Result.PASSED,
         "remote access": Result.PASSED,
         "e-mail": Result.SKIPPED,
     }
@@ -56,7 +57,7 @@ def test_all_that_is_needed_is_there(tmp_path):
 
 def test_without_a_rule_nothing_is_needed(tmp_path):
     found = lines(tmp_path, {"Send": []})
-    for name in ("rules", "packages", "database", "recycling"):
+    for name in ("rules", "packages", "database", "recycling", "transcoding"):
         assert found[name].result is Result.SKIPPED, name
 
 
@@ -215,6 +216,26 @@ def test_what_orthanc_would_delete_by_itself(tmp_path, options, result):
     if result is Result.WARNING:
         assert "up to 80 %" in kept.cause
         assert line.cause.startswith(" ".join(map(str, next(iter(options.items())))))
+
+
+RECEIVE = [{"Subscription": "orthanc", "Account": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("section", "result"),
+    [
+        ({}, Result.PASSED),
+        ({"Receive": RECEIVE}, Result.WARNING),
+        ({"Accounts": {"a": {**ACCOUNT, "OnConflict": "Replace"}}}, Result.WARNING),
+        ({"Accounts": {"a": ACCOUNT, "b": {**ACCOUNT, "OnConflict": "Replace"}}}, Result.PASSED),
+    ],
+)
+def test_what_orthanc_stores_otherwise_than_it_came(tmp_path, section, result):
+    assert lines(tmp_path, section)["transcoding"].result is Result.PASSED
+    syntax = "1.2.840.10008.1.2.4.51"
+    line = lines(tmp_path, section, IngestTranscoding=syntax)["transcoding"]
+    assert line.result is result
+    assert syntax in line.cause
 
 
 @pytest.mark.parametrize(

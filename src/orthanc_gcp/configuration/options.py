@@ -294,6 +294,7 @@ class Globals:
     limit_find_results: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
     limit_find_instances: int = option(COUNT, 0, wrong=Effect.NO_GATEWAY)
     overwrite_instances: bool = option(FLAG, False, wrong=Effect.DEFAULT)
+    ingest_transcoding: str = option(TEXT, "", wrong=Effect.DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -340,6 +340,33 @@ def _recycling(site: Site) -> str:
     )
 
 
+def _transcoding(site: Site) -> str:
+    """Orthanc's file of what is retrieved is not known as the store's, if it is another one."""
+    _needs_rules(site)
+    settings = site.settings
+    syntax = settings.orthanc.ingest_transcoding
+    if not syntax:
+        return "Orthanc stores what it receives as it is"
+    to = {rule.to for rule in settings.rules}
+    replacing = [one.name for one in settings.accounts if one.on_conflict == "Replace"]
+    replacing = sorted(to.intersection(replacing))
+    words = (
+        f"IngestTranscoding {syntax}: Orthanc's file of what is retrieved has other bytes than the "
+        "store's, and the rules send it there"
+    )
+    if replacing:
+        raise WarningError(
+            f"{words}; OnConflict of {', '.join(replacing)} has it replace what the store had",
+            'set "OnConflict" to "Keep" while anything is retrieved, or take IngestTranscoding out',
+        )
+    if settings.receive or settings.prefetch:
+        raise WarningError(
+            f"{words}; as a conflict, it is in quarantine",
+            "have the rules leave out what is retrieved, or take IngestTranscoding out",
+        )
+    return f"IngestTranscoding {syntax}: nothing is retrieved by itself, and nothing replaced"
+
+
 def _remote_access(site: Site) -> str:
     options = site.settings.orthanc
     if not (options.http_server_enabled and options.remote_access_allowed):
@@ -382,6 +409,7 @@ _CHECKS: tuple[Check[Site], ...] = (
     Check("database", _database),
     Check("standstill", _standstill),
     Check("recycling", _recycling),
+    Check("transcoding", _transcoding),
     Check("remote access", _remote_access),
     Check("e-mail", _mail),
 )
