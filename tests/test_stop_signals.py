@@ -25,6 +25,11 @@ WAYS = {
             time.sleep(0.2)
         stopping.wait()
     """,
+    "it can start no thread": """
+        threading.stack_size(1 << 46)  # no machine has room for one
+        print('on', flush=True)
+        stopping.wait()
+    """,
     "it waits in C": """
         one, other = (sqlite3.connect('l.sqlite', isolation_level=None) for _ in range(2))
         one.execute('BEGIN EXCLUSIVE')

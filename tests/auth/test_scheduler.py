@@ -10,6 +10,7 @@ import pytest
 from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.clock import SystemClock
 from tests.support.orthanc import wait_until
+from tests.support.threads import no_thread_left
 
 CLOCK = SystemClock()
 
@@ -41,6 +42,20 @@ def test_a_job_that_fails_stops_nothing(schedule, caplog):
     schedule.at(CLOCK.now() + 0.05, done.set)
     assert done.wait(5)
     assert "a scheduled job failed" in caplog.text
+
+
+def test_jobs_wait_for_threads_that_cannot_be_started(schedule, caplog):
+    """As at a limit of tasks, for whatever reason it is reached for a while."""
+    done = []
+    with no_thread_left():
+        for number in range(20):
+            schedule.at(CLOCK.now(), lambda number=number: done.append(number))
+        wait_until(lambda: "what is due cannot be done: can't start new thread" in caplog.text)
+        time.sleep(0.6)
+        assert done == []
+    wait_until(lambda: len(done) == 20)
+    assert "what is due is done again" in caplog.text
+    assert len(caplog.messages) == 2
 
 
 def test_threads_are_few_and_leave(schedule):

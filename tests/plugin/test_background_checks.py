@@ -9,6 +9,7 @@ import pytest
 from orthanc_gcp.doctor.findings import Finding, Result
 from orthanc_gcp.plugin.background_checks import AT_ONCE, KEPT, BackgroundChecks, TooManyChecksError
 from tests.support.orthanc import wait_until
+from tests.support.threads import no_thread_left
 
 GOOD = Finding("one", Result.PASSED, "good")
 BAD = Finding("two", Result.FAILED, "bad", "mend it")
@@ -111,3 +112,11 @@ def test_nothing_goes_on_when_orthanc_stops(checks):
     checks.stop()
     go_on.set()
     assert ended(checks)["Checks"] == [GOOD.as_json()]
+
+
+def test_one_for_which_no_thread_is_left_takes_no_place(checks):
+    for number in range(AT_ONCE):
+        with no_thread_left(), pytest.raises(RuntimeError):
+            checks.begin(f"a{number}", list)
+    checks.begin("a0", lambda: [GOOD])
+    assert ended(checks, "a0")["Passed"]

@@ -82,3 +82,15 @@ def test_one_that_was_up_is_not_waited_for():
     assert one.call("POST", RETRIEVE) == DONE
     with pytest.raises(WorkerUnavailableError):
         one.call("POST", RETRIEVE)
+
+
+def test_one_that_could_not_be_started_is_by_the_next_who_ask():
+    class Unstarted(Worker):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    made = [Worker(DONE), Unstarted(AWAY)]
+    one = DemandedWorker(made.pop, None)
+    with pytest.raises(RuntimeError):
+        one.call("POST", RETRIEVE)
+    assert one.call("POST", RETRIEVE) == DONE

@@ -172,3 +172,18 @@ def test_time_alone_does_not_show_that_a_worker_is_frozen():
     assert health.failed(place, 180.0) is None, "another has this place"
     assert health.failed(None, 190.0) is None
     assert health.is_good
+
+
+def test_one_for_which_no_thread_is_left(monkeypatch):
+    """Nothing of it runs beside the next."""
+    process = WorkerProcess([sys.executable, "-c", WORKER], GIVEN)
+    unstarted = WorkerClient(process, GIVEN.secret, lambda _: None)
+
+    def refuse():
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process, "start", refuse)
+    with pytest.raises(RuntimeError):
+        unstarted.start()
+    wait_until(lambda: not unstarted._metrics.is_alive())
+    unstarted.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from pathlib import Path
 
 import psutil
@@ -15,6 +14,7 @@ from orthanc_gcp.plugin import worker_process
 from orthanc_gcp.plugin.worker_process import WorkerProcess, command
 from orthanc_gcp.worker.handshake import WorkerInput
 from tests.support.orthanc import wait_until
+from tests.support.threads import no_thread_left
 
 GIVEN = WorkerInput({}, Path("/etc/orthanc"), "http://h/", "", "Bearer x", "w", 0.0, "s3cret")
 READY = """
@@ -97,12 +97,9 @@ def test_no_thread_is_left_to_attend_to_it(started, caplog):
     others = psutil.Process().children()
     process = started(READY + "time.sleep(0.5); os._exit(7)")
     wait_until(lambda: process.socket)
-    before = threading.stack_size(1 << 46)  # no machine has room for one
-    try:
+    with no_thread_left():
         wait_until(lambda: caplog.text.count("can't start new thread") > 1)
         wait_until(lambda: psutil.Process().children() == others)  # none runs beside the next
-    finally:
-        threading.stack_size(before)
     wait_until(lambda: process.socket)
 
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-__all__ = ["no_threads", "without_threads"]
+__all__ = ["no_thread_left", "no_threads", "without_threads"]
+
+
+@contextmanager
+def no_thread_left() -> Iterator[None]:
+    """Lets no thread of this process start."""
+    before = threading.stack_size(1 << 46)  # no machine has room for one
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 @pytest.fixture
 def no_threads() -> Iterator[Callable[[], object]]:
     """Lets no thread start until it is called."""
-    before = threading.stack_size(1 << 46)  # no machine has room for one
-    yield lambda: threading.stack_size(before)
-    threading.stack_size(before)
+    with ExitStack() as limit:
+        limit.enter_context(no_thread_left())
+        yield limit.close
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.logs import places
+from orthanc_gcp.outages import Outage
 
 __all__ = ["Scheduler"]
 
@@ -67,6 +68,8 @@ class Scheduler:
         self._started: dict[threading.Thread, float] = {}
         self._threads = self._idle = 0
         self._stopped = False
+        down, up = "what is due cannot be done", "what is due is done again"
+        self._outage = Outage(_log, down, up, clock)
 
     def start(self) -> None:
         """Begin; jobs may be scheduled before."""
@@ -116,8 +119,20 @@ class Scheduler:
         free = self._workers - (self._threads - hanging)
         wanted = min(jobs - self._idle, free, self._most_threads - self._threads)
         for _ in range(max(0, wanted)):
-            self._threads += 1
-            threading.Thread(target=self._worker, name="gcp-worker", daemon=True).start()
+            if not self._start_thread():
+                break
+
+    def _start_thread(self) -> bool:
+        """Start one more; False where there can be none, as at a limit of tasks: that may pass."""
+        thread = threading.Thread(target=self._worker, name="gcp-worker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._outage.failed(str(error), _WAIT_WHILE_JOBS_WAIT)
+            return False
+        self._outage.ended()
+        self._threads += 1  # which it waits for: the lock is held here
+        return True
 
     def _worker(self) -> None:
         me = threading.current_thread()

@@ -69,6 +69,8 @@ class BackgroundChecks:
         ------
         TooManyChecksError
             There are :data:`AT_ONCE` of others.
+        RuntimeError
+            No thread can be started for it.
         """
         with self._lock:
             running = {name for name, one in self._checks.items() if one.ended is None}
@@ -80,7 +82,12 @@ class BackgroundChecks:
         thread = threading.Thread(
             target=self._run, args=(begun, check), name="gcp-check", daemon=True
         )
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # as at a limit of tasks
+            with self._lock:
+                del self._checks[account]
+            raise
 
     def lines_of(self, account: str) -> dict[str, Any] | None:
         """What the last check of an account has found so far; None where none is known.

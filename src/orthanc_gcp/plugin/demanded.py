@@ -64,13 +64,16 @@ class DemandedWorker:
         ------
         WorkerUnavailableError
             Orthanc is about to stop.
+        RuntimeError
+            No thread can be started for it just now.
         """
         with self._lock:
             if self._stopped:
                 raise WorkerUnavailableError("Orthanc is stopping")
             if self._worker is None:
-                self._worker = self._make()
-                self._worker.start()
+                made = self._make()
+                made.start()
+                self._worker = made
             return self._worker
 
     def call(

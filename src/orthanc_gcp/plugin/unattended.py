@@ -96,7 +96,7 @@ class Unattended:
                 self._say(self._ask())
             except WorkerUnavailableError:  # Orthanc is about to stop
                 return
-            except (OSError, ValueError, subprocess.SubprocessError) as error:
+            except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
                 if not words:
                     words = readable(str(error))
                     _log.warning("whether anything waits to be sent is not known: %s", words)

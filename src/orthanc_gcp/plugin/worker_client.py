@@ -62,9 +62,19 @@ class WorkerClient:
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
 
     def start(self) -> None:
-        """Start the worker, and keep the metrics fresh."""
-        self._process.start()
+        """Start the worker, and keep the metrics fresh.
+
+        Raises
+        ------
+        RuntimeError
+            No threads can be started for that: neither is done.
+        """
         self._metrics.start()
+        try:
+            self._process.start()
+        except RuntimeError:
+            self._stopping.set()
+            raise
 
     def stop(self) -> None:
         """Stop the worker."""
