@@ -10,6 +10,7 @@ from orthanc_gcp.auth.account_state import TokenState
 from orthanc_gcp.configuration import read
 from orthanc_gcp.connector import connector as module
 from orthanc_gcp.connector.connector import Connector
+from orthanc_gcp.errors import OrthancUnavailableError
 from orthanc_gcp.orthanc.rest import OrthancRest, RestDicomWeb
 from tests.support import token_server as answers
 from tests.support.keys import user_account
@@ -88,6 +89,28 @@ def test_definitions_are_checked_again_and_again(connected):
     assert list(instance.servers()) == ["a"]
     wait_until(lambda: len(checks) > 1)
     assert set(checks) == {connector}
+
+
+def test_a_token_that_orthanc_did_not_take_is_written_soon(connected, token_server, monkeypatch):
+    """Long before definitions are looked at again."""
+    _, connector, _ = connected(RefreshInterval=3600)
+    connector.orthanc_started()
+    wait_until(lambda: connector.status("a").published_since)
+    written, put, busy = [], RestDicomWeb.put, [True, True]
+
+    def refuse_twice(plugin, name, server):
+        if busy:
+            busy.pop()
+            raise OrthancUnavailableError("it does not answer")
+        put(plugin, name, server)
+        written.append(server["HttpHeaders"]["Authorization"])
+
+    monkeypatch.setattr(RestDicomWeb, "put", refuse_twice)
+    token_server.answer = answers.token("ya29.second")
+    connector.refresh("a")
+    wait_until(lambda: written)
+    assert written == ["Bearer ya29.second"]
+    wait_until(lambda: connector.status("a").published_since)
 
 
 def test_an_orthanc_that_goes_away_is_told_once(connected, caplog):

@@ -151,6 +151,37 @@ def test_what_somebody_changed_is_restored(servers_of, caplog):
     assert not differs(define(), instance.servers()["a"])
 
 
+def test_a_token_that_orthanc_did_not_take(servers_of, caplog, monkeypatch):
+    """As one that is busy; what it shows is the same for either token."""
+    instance, servers, account = servers_of()
+    servers.open()
+    servers.publish(account, Authorization("ya29.x"))
+    written, put = [], RestDicomWeb.put
+
+    def refuse(*_):
+        raise OrthancUnavailableError("it does not answer")
+
+    def write(plugin, name, server):
+        put(plugin, name, server)
+        written.append(server["HttpHeaders"]["Authorization"])
+
+    monkeypatch.setattr(RestDicomWeb, "put", refuse)
+    servers.publish(account, Authorization("ya29.y"))
+    assert servers.is_behind
+    assert servers.published_since("a") is None
+    servers.reconcile()
+    assert caplog.text.count("cannot be published: it does not answer") == 1
+    monkeypatch.setattr(RestDicomWeb, "put", write)
+    servers.reconcile()
+    assert written == ["Bearer ya29.y"]
+    assert not servers.is_behind
+    assert servers.published_since("a") is not None
+    assert "account a: its DICOMweb server has the newest token again" in caplog.text
+    servers.reconcile()
+    assert len(written) == 1
+    assert list(instance.servers()) == ["a"]
+
+
 def test_a_disabled_plugin(servers_of, caplog):
     _, servers, _ = servers_of(Enable=False)
     assert not servers.open()

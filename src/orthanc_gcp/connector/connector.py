@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,6 +17,7 @@ from orthanc_gcp.auth.refresher import TokenRefresher
 from orthanc_gcp.auth.scheduler import Scheduler
 from orthanc_gcp.auth.token import Token
 from orthanc_gcp.auth.token_endpoint import TokenEndpoint
+from orthanc_gcp.backoff import Backoff
 from orthanc_gcp.clock import Clock, SystemClock
 from orthanc_gcp.configuration import Account, Problem, Settings
 from orthanc_gcp.connector.demand_limit import DemandLimit
@@ -30,6 +32,8 @@ _FIRST_CHECK_AFTER = 1.0
 """Seconds: the DICOMweb plugin reloads its servers when Orthanc has started (it takes the change
 ``OrthancStarted``, as this package does), maybe after we published."""
 
+_CATCH_UP = Backoff(1.0, 60.0, jitter=0)
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +46,7 @@ class ConnectorStatus:
     store, url
         Where it sends, None where its configuration has an error.
     published_since
-        Since when Orthanc has its server definition, None while it has not.
+        Since when Orthanc has its server definition, None while it has not, or an older token.
     token
         Who the account is, and how its tries to acquire a token went.
     """
@@ -94,7 +98,7 @@ class Connector:
         self.settings = settings
         self._accounts = {account.name: account for account in settings.accounts}
         self._on_check = on_check
-        self._checking = False
+        self._checking = self._is_catching_up = False
         self.clock = clock or SystemClock()
         down = "waiting for Orthanc, whose DICOMweb servers cannot be checked"
         up = "Orthanc's DICOMweb servers are checked again"
@@ -190,6 +194,20 @@ class Connector:
             self._servers.publish(account, identity.authorization(token.value))
         except GcpError as error:
             _log.error("account %s: %s", account.name, error)
+        if self._servers.is_behind and not self._is_catching_up:
+            self._is_catching_up = True
+            self._catch_up_after(_CATCH_UP.first)
+
+    def _catch_up_after(self, pause: float) -> None:
+        self._schedule.at(self.clock.now() + pause, partial(self._catch_up, pause))
+
+    def _catch_up(self, pause: float) -> None:
+        """Write what Orthanc did not take: the next check may come when the old token has ended."""
+        with suppress(GcpError):  # which the checks say
+            self._servers.reconcile()
+        self._is_catching_up = self._servers.is_behind
+        if self._is_catching_up:
+            self._catch_up_after(_CATCH_UP.after(pause))
 
     def _check(self) -> None:
         self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._check)

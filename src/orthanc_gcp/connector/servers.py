@@ -127,6 +127,8 @@ class Servers:
         self._clock = clock
         self._wanted: dict[str, dict[str, Any]] = {}
         self._published: dict[str, datetime] = {}
+        # Of what Orthanc did not take, why: it shows no token by which an older one would be known.
+        self._behind: dict[str, str] = {}
         self._lock = threading.Lock()
         self._open = False
 
@@ -163,7 +165,7 @@ class Servers:
                 self._put(account.name)
 
     def reconcile(self) -> None:
-        """Restore every definition that somebody deleted or changed.
+        """Restore every definition that somebody deleted or changed, or that was not taken before.
 
         Raises
         ------
@@ -179,15 +181,21 @@ class Servers:
             if shown is None:
                 raise DefinitionError("the DICOMweb plugin does not serve its servers")
             for name, server in self._wanted.items():
-                if differs(server, shown.get(name)):
-                    if name in self._published:
-                        _log.warning("account %s: its DICOMweb server was changed, restoring", name)
-                        del self._published[name]
+                is_changed = differs(server, shown.get(name))
+                if is_changed and name in self._published:
+                    _log.warning("account %s: its DICOMweb server was changed, restoring", name)
+                    del self._published[name]
+                if is_changed or name in self._behind:
                     self._put(name)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether Orthanc did not take a definition, and may have one with an older token."""
+        return bool(self._behind)
+
     def published_since(self, name: str) -> datetime | None:
-        """Since when the definition has been in place; None while it is not."""
-        return self._published.get(name)
+        """Since when the definition has been in place; None while it, or its token, is not."""
+        return None if name in self._behind else self._published.get(name)
 
     def close(self) -> None:
         """Publish no more; with servers in the database, take the tokens out of it."""
@@ -207,8 +215,14 @@ class Servers:
         try:
             self._plugin.put(name, self._wanted[name])
         except GcpError as error:
-            _log.error("account %s: its DICOMweb server cannot be published: %s", name, error)
+            words = str(error)
+            if self._behind.get(name) != words:
+                _log.error("account %s: its DICOMweb server cannot be published: %s", name, words)
+            self._behind[name] = words
             return
+        was_behind = self._behind.pop(name, None) is not None
+        if was_behind and name in self._published:
+            _log.warning("account %s: its DICOMweb server has the newest token again", name)
         if name not in self._published:
             self._published[name] = self._clock.utc()
             url = self._wanted[name]["Url"]
