@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
+import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +42,26 @@ def test_a_hanging_request_does_not_delay_the_stop(orthanc, token_server, verify
         durations.append(duration)
         assert code == 0
     assert statistics.median(durations) < 10
+
+
+def test_somebody_who_waits_for_a_token_does_not_delay_the_stop(orthanc, token_server):
+    instance = orthanc(configuration(token_server))
+    instance.wait_for_servers("my-google")
+    token_server.answer = answers.hanging
+    before = len(token_server.requests)
+
+    def ask():
+        with suppress(urllib3.exceptions.HTTPError):
+            instance.request("POST", "/gcp/accounts/my-google/refresh", b"{}")
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    while len(token_server.requests) == before:
+        pass
+    duration, code = instance.stop()
+    waiting.join()
+    assert code == 0
+    assert duration < 10
 
 
 def test_an_installation_for_another_python(orthanc, token_server):

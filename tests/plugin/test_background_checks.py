@@ -114,6 +114,22 @@ def test_nothing_goes_on_when_orthanc_stops(checks):
     assert ended(checks)["Checks"] == [GOOD.as_json()]
 
 
+def test_one_that_is_waited_for(checks):
+    assert checks.wait_for(lambda: [GOOD, BAD]) == [GOOD.as_json(), BAD.as_json()]
+
+
+def test_nobody_waits_for_one_when_orthanc_stops(checks):
+    go_on = threading.Event()
+
+    def lines():
+        checks.stop()
+        go_on.wait(30)
+        yield GOOD
+
+    assert checks.wait_for(lines) is None
+    go_on.set()
+
+
 def test_one_for_which_no_thread_is_left_takes_no_place(checks):
     for number in range(AT_ONCE):
         with no_thread_left(), pytest.raises(RuntimeError):

@@ -76,6 +76,17 @@ def test_one_that_does_not_come_up_is_not_waited_for_for_ever(monkeypatch):
         DemandedWorker(lambda: Worker(AWAY), None).call("POST", RETRIEVE)
 
 
+def test_nobody_waits_for_one_when_orthanc_stops():
+    class Stopping(Worker):
+        def call(self, *_):
+            one.stop()
+            raise AWAY
+
+    one = DemandedWorker(lambda: Stopping(AWAY), None)
+    with pytest.raises(WorkerUnavailableError, match="Orthanc is stopping"):
+        one.call("POST", RETRIEVE)
+
+
 def test_one_that_was_up_is_not_waited_for():
     worker = Worker(DONE, AWAY)
     one = DemandedWorker(lambda: worker, None)

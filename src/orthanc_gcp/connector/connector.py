@@ -146,8 +146,9 @@ class Connector:
         self._servers.reconcile()
 
     def stop(self) -> None:
-        """Stop at once; a request that hangs is left behind."""
+        """Stop at once; a request that hangs is left behind, and nobody waits for it any more."""
         self._schedule.stop()
+        self._refresher.stop()
         self._servers.close()
 
     @property

@@ -1,4 +1,4 @@
-"""Checks of accounts that run while nobody waits for them: each line can be asked for as it comes.
+"""Checks of accounts: those that nobody waits for can be asked for each line as it comes.
 
 Orthanc answers a request to a plugin as a whole, and holds one of its few threads until then.
 """
@@ -47,7 +47,7 @@ class BackgroundChecks:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._checks: dict[str, _Check] = {}
         self._stopped = False
 
@@ -79,15 +79,37 @@ class BackgroundChecks:
             if len(running) >= AT_ONCE:
                 raise TooManyChecksError
             self._checks[account] = begun = _Check()
-        thread = threading.Thread(
-            target=self._run, args=(begun, check), name="gcp-check", daemon=True
-        )
         try:
-            thread.start()
+            self._start(begun, check)
         except RuntimeError:  # as at a limit of tasks
             with self._lock:
                 del self._checks[account]
             raise
+
+    def wait_for(self, check: Callable[[], Iterable[Finding]]) -> list[dict[str, Any]] | None:
+        """All lines of a check for which somebody waits; None if Orthanc stops before its end.
+
+        Parameters
+        ----------
+        check
+            Gives its lines; called in a thread of its own, which may hang.
+
+        Raises
+        ------
+        RuntimeError
+            No thread can be started for it.
+        """
+        begun = _Check()
+        self._start(begun, check)
+        with self._lock:
+            self._lock.wait_for(lambda: begun.ended is not None or self._stopped)
+            return None if begun.ended is None else begun.lines
+
+    def _start(self, begun: _Check, check: Callable[[], Iterable[Finding]]) -> None:
+        thread = threading.Thread(
+            target=self._run, args=(begun, check), name="gcp-check", daemon=True
+        )
+        thread.start()
 
     def lines_of(self, account: str) -> dict[str, Any] | None:
         """What the last check of an account has found so far; None where none is known.
@@ -107,9 +129,10 @@ class BackgroundChecks:
             }
 
     def stop(self) -> None:
-        """Have those that run end with the line that they are at."""
+        """Have those that run end with the line that they are at, and nobody wait for them."""
         with self._lock:
             self._stopped = True
+            self._lock.notify_all()
 
     def _run(self, check: _Check, lines: Callable[[], Iterable[Finding]]) -> None:
         try:
@@ -124,6 +147,7 @@ class BackgroundChecks:
             self._add(check, {"Check": "check", **words, "Result": "failed"})
         with self._lock:
             check.ended = self._monotonic()
+            self._lock.notify_all()
 
     def _add(self, check: _Check, line: dict[str, Any]) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ READY_WITHIN = 20.0
 """Seconds that one who asks waits for a worker that is being started."""
 _LOOK_EVERY = 0.1
 _STARTING = 503
+_STOPPING = "Orthanc is stopping"
 
 
 class DemandedWorker:
@@ -39,7 +40,7 @@ class DemandedWorker:
         self._make, self._unattended = make, unattended
         self._lock = threading.Lock()
         self._worker: WorkerClient | None = None
-        self._stopped = False
+        self._stopping = threading.Event()
         self._ready = False
 
     def start(self) -> None:
@@ -50,7 +51,7 @@ class DemandedWorker:
     def stop(self) -> None:
         """Stop whatever runs, and start nothing any more."""
         with self._lock:
-            self._stopped = True
+            self._stopping.set()
             worker = self._worker
         if self._unattended is not None:
             self._unattended.stop()
@@ -68,8 +69,8 @@ class DemandedWorker:
             No thread can be started for it just now.
         """
         with self._lock:
-            if self._stopped:
-                raise WorkerUnavailableError("Orthanc is stopping")
+            if self._stopping.is_set():
+                raise WorkerUnavailableError(_STOPPING)
             if self._worker is None:
                 made = self._make()
                 made.start()
@@ -117,4 +118,5 @@ class DemandedWorker:
             except WorkerUnavailableError:
                 if time.monotonic() >= deadline:
                     raise
-            time.sleep(_LOOK_EVERY)
+            if self._stopping.wait(_LOOK_EVERY):
+                raise WorkerUnavailableError(_STOPPING)

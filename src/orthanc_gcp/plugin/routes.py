@@ -198,7 +198,7 @@ def _check(
     if asynchronous is None:
         return _error(400, "Asynchronous: expected true or false")
     if checks is None or not asynchronous:
-        return _too_often(connector, name) or _checked(connector, name)
+        return _too_often(connector, name) or _checked(connector, name, checks)
     if checks.is_running(name):
         return _lines_of(checks, name)
     return _too_often(connector, name) or _begun(connector, name, checks)
@@ -235,11 +235,17 @@ def _findings(connector: Connector, name: str) -> Iterator[Finding]:
     return check_account(name, connector.settings, connector.transport, connector.clock)
 
 
-def _checked(connector: Connector, name: str) -> Answer:
-    findings = list(_findings(connector, name))
-    passed = not any(finding.result.value == "failed" for finding in findings)
-    checks = [finding.as_json() for finding in findings]
-    return Answer(200, {"Account": name, "Passed": passed, "Checks": checks})
+def _checked(connector: Connector, name: str, checks: BackgroundChecks | None) -> Answer:
+    of_account = partial(_findings, connector, name)
+    lines = (
+        [finding.as_json() for finding in of_account()]
+        if checks is None
+        else checks.wait_for(of_account)
+    )
+    if lines is None:
+        return _error(503, "Orthanc is stopping")
+    passed = not any(line["Result"] == "failed" for line in lines)
+    return Answer(200, {"Account": name, "Passed": passed, "Checks": lines})
 
 
 def _refreshed(status: ConnectorStatus) -> Answer:
