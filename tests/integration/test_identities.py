@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from orthanc_gcp.auth.credentials.loading import load
+from orthanc_gcp.auth.refresher import acquire
+from orthanc_gcp.auth.token_endpoint import TokenEndpoint
+from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.clock import SystemClock
+from orthanc_gcp.configuration import read
+from orthanc_gcp.transport.request import transport
 from tests.integration.conftest import job, query
 from tests.integration.test_round_trip import sample
 from tests.support.emulator import Emulator
 from tests.support.keys import STORE
+from tests.support.orthanc import wait_until
 from tests.support.proxy import Proxy
 
 TARGET = "healthcare@osimis-test.iam.gserviceaccount.com"
@@ -23,6 +32,63 @@ def google(tmp_path_factory):
     emulator = Emulator(tmp_path_factory.mktemp("google"), "--admin")
     yield emulator
     emulator.stop()
+
+
+IMPERSONATING = ("option", "file", "workload")
+
+
+def impersonating(google, way):
+    """The settings of an account whose own identity does not depend on a clock."""
+    folder = google.credentials
+    user = {"CredentialsFile": str(folder / "authorized-user.json"), "TokenUri": google.token_uri}
+    file = str(folder / "impersonated-service-account.json")
+    account = {
+        "option": {
+            **user,
+            "ImpersonateServiceAccount": TARGET,
+            "IamCredentialsUri": google.url,
+        },
+        "file": {**user, "CredentialsFile": file},
+        "workload": {"CredentialsFile": str(folder / "external-account-impersonated.json")},
+    }[way]
+    return read(configuration(google, {"a": {**STORE, **account}}))
+
+
+@pytest.fixture
+def any_clock(google):
+    """The emulator, whose clock may be another than this machine's for a while."""
+    yield google
+    google.switch(clockOffset=0)
+
+
+@pytest.mark.parametrize(
+    ("way", "ahead"),
+    [
+        *product(("option", "file"), (-7200, -1800, 1800, 7200)),
+        *product(("workload",), (1800, 7200)),  # a subject token is none of the future
+    ],
+)
+def test_the_end_of_an_impersonated_token_by_a_wrong_clock(any_clock, way, ahead):
+    """Google says it by its own clock."""
+    settings, clock = impersonating(any_clock, way), SystemClock()
+    any_clock.switch(clockOffset=ahead)
+    endpoint = TokenEndpoint(transport(settings, clock), clock)
+    token = acquire(load(settings.accounts[0], settings), endpoint, clock)
+    assert 3500 < token.lifetime < 3610
+
+
+@pytest.mark.parametrize("way", IMPERSONATING)
+def test_a_clock_that_is_set_back_while_somebody_is_impersonated(any_clock, way):
+    """By it, the token of who impersonates lives on."""
+    source = TokenSource(impersonating(any_clock, way), SystemClock())
+    source.start()
+    try:
+        first = source.authorization("a").token
+        any_clock.switch(clockOffset=4000)
+        source.renew("a")
+        wait_until(lambda: source.authorization("a").token != first)
+    finally:
+        source.stop()
 
 
 def configuration(google, accounts):

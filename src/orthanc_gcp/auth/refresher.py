@@ -150,12 +150,12 @@ class TokenRefresher:
                 return
         attempt = self._begin(state)
         if attempt is not None:
-            self._try(state, attempt, state.identity)
+            self._try(state, attempt)
 
     def _rotate(self, state: AccountState) -> None:
         attempt = self._begin(state, rotating=True)
         if attempt is not None:
-            self._try(state, attempt, None)
+            self._try(state, attempt)
 
     def _begin(self, state: AccountState, rotating: bool = False) -> Attempt | None:
         """One try at a time: None while another runs."""
@@ -169,14 +169,30 @@ class TokenRefresher:
             self._schedule.at(self._limit(attempt), self._watch)
         return attempt
 
-    def _try(self, state: AccountState, attempt: Attempt, identity: Identity | None) -> None:
+    def _try(self, state: AccountState, attempt: Attempt) -> None:
         try:
-            identity = identity or self._load(state.account)
+            identity = self._identity_for(state, attempt)
             token = acquire(identity, self._endpoint, self._clock)
         except Exception as error:  # whatever a library raises, the account goes on
             self._failed(state, attempt, as_error(error))
         else:
             self._succeeded(state, attempt, identity, token)
+
+    def _identity_for(self, state: AccountState, attempt: Attempt) -> Identity:
+        """The identity in use, or one that is loaded anew: to take over, or after a failure.
+
+        google-auth keeps the token of who impersonates until it has ended by the wall clock, and
+        goes on with one that has ended if that was set back.
+        """
+        known = state.identity
+        if known is None or attempt.rotating:
+            return self._load(state.account)
+        if not state.failed_in_a_row or known.changed():
+            return known
+        try:
+            return self._load(state.account)
+        except GcpError:  # its file is gone, which changes nothing
+            return known
 
     def _watch(self) -> None:
         """Give up tries that do not end: one job for all of them, in the order they began."""

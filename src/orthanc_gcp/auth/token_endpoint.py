@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.auth.transport import Request
@@ -28,6 +29,8 @@ __all__ = ["TOLERATED_SKEW", "TokenEndpoint", "clock_offset"]
 # Google's tokens are valid for 12 hours at most; more than a day is somebody else's answer.
 LONGEST_LIFETIME = 86400
 TOLERATED_SKEW = 60
+_EXPIRE_TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""As google-auth reads it (``impersonated_credentials._make_iam_token_request``)."""
 
 
 class TokenEndpoint(Request):
@@ -65,12 +68,14 @@ class TokenEndpoint(Request):
             secrets = [*secrets_of_form(body), *_secrets_of(headers or {})]
             raise self._refusal(url, answer, secrets)
         if method == "POST":
-            judge = _iam_fault if url.endswith(":generateAccessToken") else _token_fault
-            fault = judge(answer, _fields(answer))
+            fields, is_iam = _fields(answer), url.endswith(":generateAccessToken")
+            fault = (_iam_fault if is_iam else _token_fault)(answer, fields)
             if fault:
                 reason, words = fault
                 message = f"{who} answered 200 but {words}"
                 raise TokenError(message, reason=reason, status=200, url=url)
+            if is_iam:
+                return _by_this_clock(answer, fields, clock_offset(answer, self._clock))
         return answer
 
     def _refusal(self, url: str, answer: Answer, secrets: list[str]) -> TokenError:
@@ -153,6 +158,23 @@ def _iam_fault(answer: Answer, fields: dict[str, Any]) -> tuple[TokenReason, str
     if not isinstance(fields.get("expireTime"), str):
         return TokenReason.EXPIRE_TIME, "its expireTime is missing or is not a string"
     return _value_fault(fields.get("accessToken"), "accessToken")
+
+
+def _by_this_clock(answer: Answer, fields: dict[str, Any], ahead: float | None) -> Answer:
+    """An answer of ``generateAccessToken`` whose ``expireTime`` is one of this machine's clock.
+
+    It is a time of the server's, and google-auth compares it with this one: a token would be
+    renewed when it has ended, or count as one that has. All other answers say for how long.
+    """
+    if ahead is None or abs(ahead) <= TOLERATED_SKEW:
+        return answer
+    try:
+        theirs = datetime.strptime(fields["expireTime"], "%Y-%m-%dT%H:%M:%S%z")
+        ends = theirs.astimezone(UTC) + timedelta(seconds=ahead)
+    except (ValueError, OverflowError):  # google-auth cannot read it either
+        return answer
+    by_this = {**fields, "expireTime": ends.strftime(_EXPIRE_TIME)}
+    return Answer(answer.status, answer.headers, json.dumps(by_this).encode())
 
 
 def _value_fault(token: Any, name: str) -> tuple[TokenReason, str] | None:
