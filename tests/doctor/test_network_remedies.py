@@ -82,6 +82,14 @@ def test_a_host_that_the_environment_keeps_from_its_proxy(examination, monkeypat
     assert "take what stands for gateway.example out of no_proxy" in text
 
 
+def test_a_host_that_the_environment_keeps_from_the_configured_proxy(examination, monkeypatch):
+    whole = {"HttpProxy": "proxy.example:3128"}
+    assert "no_proxy" not in remedy(examination, NetworkFault.CONNECTION, GATEWAY, whole=whole)
+    monkeypatch.setenv("no_proxy", "gateway.example")
+    text = remedy(examination, NetworkFault.CONNECTION, GATEWAY, whole=whole)
+    assert "HttpProxy names a proxy, but no_proxy in the environment keeps gateway.example" in text
+
+
 # -- Authorities ----------------------------------------------------------------------------------
 
 
@@ -126,6 +134,9 @@ def test_a_proxy_that_is_not_needed(examination, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     assert "add gateway.example to no_proxy there" in remedy(
         examination, NetworkFault.PROXY_REFUSED, GATEWAY
+    )
+    assert "add gateway.example to no_proxy in the environment of Orthanc" in remedy(
+        examination, NetworkFault.PROXY_REFUSED, GATEWAY, whole={"HttpProxy": "proxy.example:3128"}
     )
 
 

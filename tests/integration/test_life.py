@@ -20,6 +20,7 @@ from tests.support import token_server as answers
 from tests.support.keys import user_account, write
 from tests.support.orthanc import Orthanc
 from tests.support.proxy import Proxy
+from tests.support.raw_server import RawServer, answer, says
 
 
 def configuration(token_server, **more):
@@ -150,6 +151,22 @@ def test_token_requests_take_the_proxy(orthanc, token_server):
         instance.wait_for_servers("my-google")
     assert proxy.requests == [f"POST {token_server.url}"]
     assert "secret-pw" not in instance.log
+
+
+def test_what_the_environment_keeps_from_the_proxy(orthanc, token_server):
+    """Orthanc's own transfers, by libcurl, and token requests take the same way."""
+    with Proxy() as proxy, RawServer(says(answer(b"{}", kind="application/json"))) as other:
+        servers = {"Servers": {"other": {"Url": other.url}}}
+        way_out = f"127.0.0.1:{proxy.port}"
+        instance = orthanc(
+            configuration(token_server, HttpProxy=way_out, DicomWeb=servers),
+            environment={"no_proxy": "127.0.0.1"},
+        )
+        instance.wait_for_servers("my-google")
+        got = instance.request("POST", "/dicom-web/servers/other/get", b'{"Uri": "/studies"}')
+        assert got.status == 200
+        assert len(other.heads) == 1
+    assert proxy.asked == []
 
 
 BAD = {

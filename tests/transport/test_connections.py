@@ -153,6 +153,18 @@ def test_the_proxy_of_the_environment(token_server, monkeypatch):
         assert len(proxy.requests) == 1
 
 
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_what_the_environment_keeps_from_the_configured_proxy(token_server, monkeypatch, name):
+    """So do Orthanc's own transfers (tests/integration/test_life.py)."""
+    with Proxy() as proxy:
+        monkeypatch.setenv(name, "elsewhere.example")
+        assert ask(token_server.url, proxy=f"127.0.0.1:{proxy.port}").status == 200
+        assert len(proxy.requests) == 1
+        monkeypatch.setenv(name, "elsewhere.example,127.0.0.1")
+        assert ask(token_server.url, proxy=f"127.0.0.1:{proxy.port}").status == 200
+        assert len(proxy.requests) == 1
+
+
 def test_a_connection_that_nobody_takes():
     """As a firewall that drops what it does not like."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:

@@ -60,7 +60,7 @@ def _no_name(error: NetworkError, examination: Examination) -> str:
     return (
         "correct the name server in /etc/resolv.conf, or let HttpProxy name a proxy, which "
         "resolves names itself" + (f"; if this machine needs no DNS, {correct}" if correct else "")
-    ) + _excepted_from_proxy(error)
+    ) + _excepted_from_proxy(error, examination)
 
 
 def _no_connection(error: NetworkError, examination: Examination) -> str:
@@ -71,7 +71,7 @@ def _no_connection(error: NetworkError, examination: Examination) -> str:
         remedy = f"{correct}, start what is to answer there, or open the firewall to {host}"
     else:
         remedy = "open the firewall for HTTPS to *.googleapis.com, or let HttpProxy name a proxy"
-    return remedy + _excepted_from_proxy(error)
+    return remedy + _excepted_from_proxy(error, examination)
 
 
 def _timeout(error: NetworkError, examination: Examination) -> str:
@@ -79,20 +79,22 @@ def _timeout(error: NetworkError, examination: Examination) -> str:
     return (
         "see what holds up the connection (firewall, proxy), or raise Timeout"
         + (f"; if it is not the right one, {correct}" if correct else "")
-        + _excepted_from_proxy(error)
+        + _excepted_from_proxy(error, examination)
     )
 
 
-def _excepted_from_proxy(error: NetworkError) -> str:
-    """What else to do where the environment has a proxy, but not for this host."""
-    variable = excepted(error.url)
+def _excepted_from_proxy(error: NetworkError, examination: Examination) -> str:
+    """What else to do where there is a proxy, but the environment says that not for this host."""
+    configured = examination.settings.orthanc.http_proxy
+    variable = excepted(error.url, configured)
     if not variable:
         return ""
     host = urlsplit(error.url).hostname
-    return (
-        f"; there is a proxy in the environment, but {variable} keeps {host} from it: take what "
-        f"stands for {host} out of {variable}"
-    )
+    if configured:
+        there = f"HttpProxy names a proxy, but {variable} in the environment"
+    else:
+        there = f"there is a proxy in the environment, but {variable}"
+    return f"; {there} keeps {host} from it: take what stands for {host} out of {variable}"
 
 
 def _speaks_https(error: NetworkError, examination: Examination) -> str:
@@ -219,6 +221,5 @@ _PROXY = {
 
 
 def _direct(proxy: Proxy, host: str) -> str:
-    if proxy.option == "HttpProxy":
-        return ""
-    return f"; if it can be reached without a proxy, add {host} to no_proxy there"
+    where = "in the environment of Orthanc" if proxy.option == "HttpProxy" else "there"
+    return f"; if it can be reached without a proxy, add {host} to no_proxy {where}"

@@ -201,18 +201,30 @@ def _unusable(authorities: Path | None, error: OSError) -> str:
 
 
 def proxy_of(url: str, proxy: str) -> Proxy | None:
-    """The proxy that a request takes: the configured one, or the environment's, if any."""
+    """The proxy that a request takes: the configured one, or the environment's, if any.
+
+    The environment's ``no_proxy`` counts for either, as for libcurl, and so for Orthanc itself.
+    """
     if urlsplit(url).netloc in _metadata_servers():
         return None
-    return Proxy(proxy, "HttpProxy") if proxy else _environment_proxy(url)
+    if not proxy:
+        return _environment_proxy(url)
+    return None if _is_excepted(url) else Proxy(proxy, "HttpProxy")
 
 
-def excepted(url: str) -> str:
-    """The variable of the environment that keeps a request from its proxy; mostly none."""
+def excepted(url: str, proxy: str) -> str:
+    """The variable of the environment that keeps a request from its proxy; mostly none.
+
+    Parameters
+    ----------
+    proxy
+        The configured one, if any.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     parts, proxies = urlsplit(url), getproxies()
-    if not (proxies.get(parts.scheme) or proxies.get("all")) or not proxy_bypass(parts.netloc):
+    of_environment = proxies.get(parts.scheme) or proxies.get("all")
+    if not _is_excepted(url) if proxy else not (of_environment and proxy_bypass(parts.netloc)):
         return ""
     return _variable("no")
 
@@ -308,6 +320,15 @@ def _metadata_servers() -> tuple[str, ...]:
     """The platform's metadata server is on the local link: no proxy leads there."""
     named = (os.environ.get("GCE_METADATA_HOST"), os.environ.get("GCE_METADATA_IP"))
     return ("metadata.google.internal", "169.254.169.254", *filter(None, named))
+
+
+def _is_excepted(url: str) -> bool:
+    """Whether ``no_proxy`` keeps a request from every proxy."""
+    if not any(name.lower() == "no_proxy" for name in os.environ):
+        return False
+    from urllib.request import proxy_bypass
+
+    return bool(proxy_bypass(urlsplit(url).netloc))
 
 
 def _environment_proxy(url: str) -> Proxy | None:
