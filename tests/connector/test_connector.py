@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
 from orthanc_gcp.auth.account_state import TokenState
+from orthanc_gcp.auth.credentials.identity import Identity
 from orthanc_gcp.configuration import read
 from orthanc_gcp.connector import connector as module
 from orthanc_gcp.connector.connector import Connector
@@ -111,6 +113,31 @@ def test_a_token_that_orthanc_did_not_take_is_written_soon(connected, token_serv
     wait_until(lambda: written)
     assert written == ["Bearer ya29.second"]
     wait_until(lambda: connector.status("a").published_since)
+
+
+def test_a_drive_that_does_not_answer_holds_up_nothing_else(connected, token_server, monkeypatch):
+    """As a network drive with a credential file: to look at it lasts until the drive is back."""
+    looked, back = [], threading.Event()
+
+    def changed(identity):
+        looked.append(identity)
+        if identity is looked[0]:
+            back.wait()
+        return False
+
+    monkeypatch.setattr(Identity, "changed", changed)
+    accounts = {name: user_account(token_server.url) for name in "ab"}
+    instance, connector, checks = connected(accounts, RefreshInterval=1)
+    connector.orthanc_started()
+    instance.wait_for_servers("a", "b")
+    wait_until(lambda: looked)
+    instance.request("DELETE", "/dicom-web/servers/a")
+    instance.wait_for_servers("a", "b")
+    for name in accounts:
+        wait_until(lambda name=name: connector.refresh(name).token.refreshes > 1)
+    wait_until(lambda: len(looked) > 2 and len(checks) > 3)
+    assert sum(one is looked[0] for one in looked) == 1
+    back.set()
 
 
 def test_an_orthanc_that_goes_away_is_told_once(connected, caplog):

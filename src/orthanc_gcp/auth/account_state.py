@@ -136,6 +136,8 @@ class AccountState:
         Tries since the last success, and the seconds to wait after the last of them.
     slow
         The last try took as long as it may.
+    looked_at
+        Its credential file is being looked at, which a network drive may make last for ever.
     waiting
         Set when the try that runs has ended.
     refreshes, failures
@@ -151,6 +153,7 @@ class AccountState:
     failed_in_a_row: int = 0
     delay: float = 0.0
     slow: bool = False
+    looked_at: bool = False
     key_age_last_logged: float = float("-inf")
     waiting: list[threading.Event] = field(default_factory=list)
     refreshes: int = 0

@@ -7,6 +7,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 
@@ -28,6 +29,9 @@ __all__ = ["TokenRefresher", "acquire", "as_error"]
 
 DAY = 86400.0
 GRACE = 5.0
+_REFUSED = 401
+MOST_LOOKED_AT = 4
+"""Credential files that are looked at at once: each takes a thread of the schedule."""
 CLOCK_WAS_SET = 1.0
 """Seconds; less is the time that passes between reading one clock and the other."""
 
@@ -138,8 +142,22 @@ class TokenRefresher:
     def check_rotation(self) -> None:
         """Try each credential file that has changed; it takes over only if it works."""
         for state in self._states.values():
-            if state.running is None and state.identity is not None and state.identity.changed():
+            if self._has_changed(state):
                 self._schedule.at(self._clock.now(), partial(self._rotate, state))
+
+    def _has_changed(self, state: AccountState) -> bool:
+        """Whether a credential file has; of those whose drive does not answer, few are asked."""
+        identity = state.identity
+        with self._lock:
+            if identity is None or state.running is not None or state.looked_at:
+                return False
+            if sum(one.looked_at for one in self._states.values()) >= MOST_LOOKED_AT:
+                return False
+            state.looked_at = True
+        try:
+            return identity.changed()
+        finally:
+            state.looked_at = False
 
     # -- One try ------------------------------------------------------------------------------
 
@@ -179,20 +197,18 @@ class TokenRefresher:
             self._succeeded(state, attempt, identity, token)
 
     def _identity_for(self, state: AccountState, attempt: Attempt) -> Identity:
-        """The identity in use, or one that is loaded anew: to take over, or after a failure.
+        """The identity in use, or one that is loaded anew: to take over, or where it was refused.
 
         google-auth keeps the token of who impersonates until it has ended by the wall clock, and
-        goes on with one that has ended if that was set back.
+        goes on with one that has ended if that was set back (401).
         """
         known = state.identity
         if known is None or attempt.rotating:
             return self._load(state.account)
-        if not state.failed_in_a_row or known.changed():
-            return known
-        try:
-            return self._load(state.account)
-        except GcpError:  # its file is gone, which changes nothing
-            return known
+        if state.failed_in_a_row and state.error is not None and state.error.status == _REFUSED:
+            with suppress(GcpError):  # its file is gone, which changes nothing
+                return self._load(state.account)
+        return known
 
     def _watch(self) -> None:
         """Give up tries that do not end: one job for all of them, in the order they began."""
@@ -227,8 +243,6 @@ class TokenRefresher:
             same = state.has(identity, token)
             state.failed_in_a_row, state.delay = 0, 0.0
             state.running, state.slow = None, False
-            if not identity.changed():  # as long as the new file fails, the status says so
-                state.rotation_error = None
             state.identity, state.token = identity, token
             state.refreshes += 1
             state.last_success = self._clock.utc()
@@ -242,6 +256,9 @@ class TokenRefresher:
             _log.warning(_ROTATED, name)
         self._outages[name].ended()
         self._warn_of_age(state, identity)
+        # As long as the new file fails, the status says so. To look at it may last for ever.
+        if state.rotation_error is not None and not identity.changed():
+            state.rotation_error = None
 
     def _failed(self, state: AccountState, attempt: Attempt, error: GcpError) -> None:
         with self._lock:

@@ -212,7 +212,7 @@ class Connector:
 
     def _check(self) -> None:
         self._schedule.at(self.clock.now() + self.settings.refresh_interval, self._check)
-        self._refresher.check_rotation()
+        self._schedule.at(self.clock.now(), self._refresher.check_rotation)  # it may hang
         self._on_check(self)
         try:
             self._servers.reconcile()
