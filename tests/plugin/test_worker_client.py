@@ -37,6 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         seen = [self.command, path.path, path.query, body.decode(), self.headers["Authorization"]]
         if path.path == "/gcp/gone":
             OVERVIEW.clear()
+        if path.path == "/gcp/odd":
+            OVERVIEW[:] = [{}]
         content = json.dumps(OVERVIEW if path.path == "/gcp/transfers" else seen)
         if path.path.endswith("/studies"):
             content = "no JSON"
@@ -146,6 +148,17 @@ def test_a_worker_that_only_stopped_answering_is_replaced(impatient, client, cap
     wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
     assert "it is killed" in caplog.text
     assert "signal 9" in caplog.text
+
+
+def test_one_that_answers_oddly_is_watched_on(impatient, client, caplog):
+    """As a worker that was started from a package of another version."""
+    wait_until(lambda: client.shown.get(("gcp_worker_up",)) == 1)
+    client.call("POST", ("odd",))
+    wait_until(lambda: "how the worker is cannot be shown: unexpected KeyError" in caplog.text)
+    place = client.process.socket
+    client.process._process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: client.process.socket not in (None, place), 20)
+    assert caplog.text.count("cannot be shown") == 1
 
 
 def test_one_that_was_slow_for_a_moment_is_not(impatient, client, monkeypatch, caplog):

@@ -17,6 +17,7 @@ import urllib3
 from urllib3 import HTTPConnectionPool
 
 from orthanc_gcp.errors import WorkerUnavailableError
+from orthanc_gcp.logs import places
 from orthanc_gcp.plugin.worker_process import WorkerProcess
 from orthanc_gcp.transport.unix_socket import pool_of
 from orthanc_gcp.worker.samples import WORKER_UP, Sample, of_transfers
@@ -59,6 +60,7 @@ class WorkerClient:
         self._stopping = threading.Event()
         self._health = _Health()
         self._last: list[Sample] = []
+        self._defect = ""
         self._metrics = threading.Thread(target=self._refresh, name="gcp-metrics", daemon=True)
 
     def start(self) -> None:
@@ -137,11 +139,22 @@ class WorkerClient:
 
     def _refresh(self) -> None:
         while not self._stopping.wait(REFRESH_EVERY if self._health.is_good else 1.0):
-            shown = [Sample(self.up, 0.0)]
-            with suppress(WorkerUnavailableError):
-                if self._answers():
-                    shown = [Sample(self.up, 1.0), *self._samples()]
-            self._show(shown)
+            try:
+                self._show(self._seen())
+            except Exception as error:  # as of a worker of another version: it is watched on
+                self._note_defect(error)
+
+    def _seen(self) -> list[Sample]:
+        with suppress(WorkerUnavailableError):
+            if self._answers():
+                return [Sample(self.up, 1.0), *self._samples()]
+        return [Sample(self.up, 0.0)]
+
+    def _note_defect(self, error: Exception) -> None:
+        found = f"unexpected {type(error).__name__}\n{places(error)}"
+        if found != self._defect:
+            _log.error("how the %s is cannot be shown: %s", self.what, found)
+        self._defect = found
 
     def _samples(self) -> Iterable[Sample]:
         """What else is measured; raises WorkerUnavailableError where it cannot be."""
