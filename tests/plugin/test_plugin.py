@@ -62,6 +62,16 @@ def test_requests_before_it_has_begun(module):
     assert (answer.status, "still starting" in answer.body) == (503, True)
 
 
+def test_a_script_of_the_users_that_does_not_call_back(module, monkeypatch):
+    monkeypatch.setattr(plugin, "STARTS_WITHIN", 0.1)
+    running = plugin.start(module)
+    wait_until(lambda: "its change callback has to call on_change()" in str(module.log))
+    assert json.loads(module.RestApiGet("/dicom-web/servers")) == []
+    running.on_change(module.ChangeType.ORTHANC_STARTED, None, None)
+    wait_until(lambda: "a" in json.loads(module.RestApiGet("/dicom-web/servers")))
+    running.on_change(module.ChangeType.ORTHANC_STOPPED, None, None)
+
+
 def test_one_that_is_stopped_before_orthanc_has_started(module):
     running = Plugin(module)
     running.stop()

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin", "extend_explorer", "is_script", "start"]
 
+STARTS_WITHIN = 300.0
+"""Seconds; an Orthanc that changes the schema of its database takes longer."""
+
 # Orthanc's Python plugin borrows its REST callbacks: without a reference of ours, Orthanc crashes
 # when it stops (seen with version 5.0).
 _CALLBACKS: list[Any] = []
@@ -202,7 +205,7 @@ class Plugin:
                     return
                 self._connector = starting
             starting.start()
-            self._orthanc_started.wait()
+            self._wait_for_orthanc()
             if not self._stopped:
                 warn_of_authorities(self._orthanc, settings)
                 starting.orthanc_started()
@@ -210,6 +213,16 @@ class Plugin:
                 self._start_gateway(settings)
         except Exception as error:
             self._log_defect("orthanc-gcp cannot start", error)
+
+    def _wait_for_orthanc(self) -> None:
+        """Wait until Orthanc has started, which it says to the change callback alone."""
+        if not self._orthanc_started.wait(STARTS_WITHIN):
+            self._orthanc.LogError(
+                f"orthanc-gcp has not heard for {STARTS_WITHIN:g} s that Orthanc has started: "
+                "nothing is published or sent until then. Where a script of your own loads this "
+                "package, its change callback has to call on_change() of the script that it imports"
+            )
+            self._orthanc_started.wait()
 
     def _start_worker(self, settings: Settings) -> None:
         from orthanc_gcp.plugin.host import worker
