@@ -128,7 +128,8 @@ class Scheduler:
         try:
             thread.start()
         except RuntimeError as error:
-            self._outage.failed(str(error), _WAIT_WHILE_JOBS_WAIT)
+            words = f"{error} (is there a limit of tasks, such as TasksMax of systemd?)"
+            self._outage.failed(words, _WAIT_WHILE_JOBS_WAIT)
             return False
         self._outage.ended()
         self._threads += 1  # which it waits for: the lock is held here
