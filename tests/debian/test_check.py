@@ -312,6 +312,7 @@ def test_custody_that_works(site):
         "packages": "passed",
         "database": "passed",
         "recycling": "passed",
+        "transcoding": "passed",
         "remote access": "passed",
         "e-mail": "skipped",
         "standstill": "skipped",
