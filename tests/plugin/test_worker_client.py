@@ -32,7 +32,14 @@ PROBLEMS = {"Problems": [{"Kind": "index", "Instances": 4}]}
 OVERVIEW = [{"Account": "a", **dict.fromkeys(STATES, COUNTS), **FIGURES, **PROBLEMS}]
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    has_answered = False
+
     def answer(self):
+        if self.has_answered:  # it was idle, and is ended in this moment
+            self.close_connection = True
+            return
+        self.has_answered = True
         path, body = urlsplit(self.path), self.rfile.read(int(self.headers["Content-Length"] or 0))
         seen = [self.command, path.path, path.query, body.decode(), self.headers["Authorization"]]
         if path.path == "/gcp/gone":

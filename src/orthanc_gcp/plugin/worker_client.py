@@ -54,7 +54,12 @@ class WorkerClient:
         self, process: WorkerProcess, secret: str, show: Callable[[Iterable[Sample]], None]
     ) -> None:
         self._process, self._show = process, show
-        self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {secret}",
+            "Content-Type": "application/json",
+            # One that is kept may be ended by the worker in the moment in which it is used again.
+            "Connection": "close",
+        }
         self._lock = threading.Lock()
         self._pool: tuple[Path | int, HTTPConnectionPool] | None = None
         self._stopping = threading.Event()
