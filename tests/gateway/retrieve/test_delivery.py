@@ -223,14 +223,16 @@ def test_many_classes(gateway, client, monkeypatch, count, most):
 # -- Several associations -------------------------------------------------------------------------
 
 
+def slow(_received, _event):
+    """Takes an instance after a while."""
+    time.sleep(0.05)
+    return 0
+
+
 def test_a_slow_destination_gets_more_associations(gateway, client, monkeypatch):
     monkeypatch.setattr(service, "PENDING_EVERY", 0.05)
     monkeypatch.setattr(service, "GROW_AFTER", 0.1)
     client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(40)))
-
-    def slow(_received, _event):
-        time.sleep(0.05)
-        return 0
 
     with receiving(PLAIN, slow) as received:
         found, _, _ = move(gateway(received.port).port, WANTED)
@@ -245,10 +247,6 @@ def test_one_thread_is_enough(gateway, client, monkeypatch, name):
     monkeypatch.setattr(service, "PENDING_EVERY", 0.05)
     monkeypatch.setattr(service, "GROW_AFTER", 0.1)
     client.store(*(make_dicom(StudyInstanceUID=STUDY) for _ in range(20)))
-
-    def slow(_received, _event):
-        time.sleep(0.05)
-        return 0
 
     with receiving(PLAIN, slow) as received, without_threads(name, but=1):
         found, _, _ = move(gateway(received.port).port, WANTED)

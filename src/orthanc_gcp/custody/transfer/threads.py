@@ -22,6 +22,7 @@ from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.verification.read_back import ReadBack
 from orthanc_gcp.ledger.database import is_away, words_of
 from orthanc_gcp.ledger.rows import Series, Transfer
+from orthanc_gcp.thread_pools import submit
 
 __all__ = ["TransferThreads", "lent_to_backfills"]
 
@@ -339,34 +340,26 @@ class TransferThreads:
         Raises
         ------
         RuntimeError
-            None can be started, and it is never done: a pool may have it in its queue by then,
-            where the next one would find it.
+            None can be started for it: it is never done.
         """
-        pending = [task]
         with self._changed:
             self._tasks += 1
         try:
-            pool.submit(self._counted, pending)
+            submit(pool, partial(self._counted, task))
         except RuntimeError:
-            with self._changed:
-                if not pending:  # another thread has begun with it all the same
-                    return
-                pending.clear()
-                self._tasks -= 1
-                self._changed.notify_all()
+            self._count_ended()
             raise
 
-    def _counted(self, pending: list[Callable[[], None]]) -> None:
-        with self._changed:
-            if not pending:
-                return
-            task = pending.pop()
+    def _counted(self, task: Callable[[], None]) -> None:
         try:
             task()
         finally:
-            with self._changed:
-                self._tasks -= 1
-                self._changed.notify_all()
+            self._count_ended()
+
+    def _count_ended(self) -> None:
+        with self._changed:
+            self._tasks -= 1
+            self._changed.notify_all()
 
     def _send(self, account: str, batch: str, transfers: Sequence[Transfer], behind: bool) -> None:
         series: list[Series] = []
