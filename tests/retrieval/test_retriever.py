@@ -231,6 +231,21 @@ def test_a_bad_moment_of_the_store_costs_nothing(site, fault):
     assert sorted(in_orthanc(site, files)) == sorted(files)
 
 
+def test_while_a_store_is_away_it_says_what_it_waits_for(site):
+    files = make_study(1, 3, size=16)
+    store(site, *files)
+    path = "/(studies|series)/[0-9.]*(/instances/[^/]*)?$"  # no search
+    site.emulator.switch(faults=[{"method": "GET", "status": 503, "path": path}])
+    (number,) = retrieve(site, uids(files[0])[:1])
+    wait_until(lambda: shown(site, number)["Reason"], 20, lambda: str(shown(site, number)))
+    waiting = shown(site, number)
+    assert (waiting["Ended"], waiting["Waiting"]) == (None, 3)
+    assert "503" in waiting["Detail"]
+    site.emulator.switch(faults=[])
+    found = ended(site, number)
+    assert (found["State"], found["Reason"]) == ("complete", None)
+
+
 def test_it_goes_on_after_kill_9(site):
     files = make_study(1, 10, size=600)
     store(site, *files)

@@ -14,6 +14,7 @@ __all__ = ["as_json"]
 def as_json(report: RetrievalReport) -> dict[str, Any]:
     """What somebody wanted back, how far it is, and what is missing and why."""
     row, counts = report.row, report.counts
+    reason, detail = report.why
     lacking = sum(counts.get(one, 0) for one in (RetrievedState.MISSING, RetrievedState.DIFFERENT))
     return {
         "Id": row.id,
@@ -28,8 +29,8 @@ def as_json(report: RetrievalReport) -> dict[str, Any]:
         "ReceivedBytes": report.sizes.get(RetrievedState.RECEIVED, 0),
         "Requested": _utc(row.requested_at),
         "Ended": None if row.ended_at is None else _utc(row.ended_at),
-        "Reason": row.reason,
-        "Detail": row.detail,
+        "Reason": reason,
+        "Detail": detail,
         "Lacking": [_lacking(one) for one in report.missing],
         "MoreLacking": max(0, lacking - len(report.missing)),
     }

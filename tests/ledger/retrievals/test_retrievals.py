@@ -128,6 +128,26 @@ def test_postponements(ledger, clock):
     assert (row.attempts, row.next_attempt_at, row.detail) == (2, clock.now + 5, "no")
 
 
+def test_why_something_waits_is_told_until_it_goes_on(ledger, clock):
+    (one,) = begun(ledger)
+    listed(ledger, one, 2)
+    rows = pending(ledger, one)
+
+    def why():
+        (report,) = ledger.retrievals.report(A)
+        return report.why
+
+    assert why() == (None, None)
+    later = {"next_attempt_at": clock.now + 5, "reason": "unavailable", "detail": "503"}
+    settle(ledger, RetrievedState.WAITING, rows[1], **later)
+    assert why() == ("unavailable", "503")
+    settle(ledger, RetrievedState.RECEIVED, rows[1])
+    assert why() == (None, None)
+    settle(ledger, RetrievedState.WAITING, rows[0], **later)
+    ledger.retrievals.end(one, "other_store", "another")
+    assert why() == ("other_store", "another")
+
+
 def test_all_of_one_is_given_up(ledger):
     one, other = begun(ledger, STUDY, Resource("1", "2"))
     for retrieval in (one, other):

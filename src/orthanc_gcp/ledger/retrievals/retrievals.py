@@ -421,6 +421,7 @@ class Retrievals:
                 {state: one[0] for state, one in counted[row.id].items()},
                 {state: one[1] for state, one in counted[row.id].items()},
                 self._missing(row.id) if counted[row.id].keys() & set(LACKING) else (),
+                self._held_up(row.id) if counted[row.id].keys() & set(PENDING) else None,
             )
             for row in rows
         ]
@@ -429,6 +430,16 @@ class Retrievals:
         return tuple(
             self._rows(_OF.retrieval_id == number, _OF.state.in_(LACKING), limit=MOST_SHOWN_MISSING)
         )
+
+    def _held_up(self, number: int) -> RetrievedRow | None:
+        found = self._rows(
+            _OF.retrieval_id == number,
+            _OF.state.in_(PENDING),
+            _OF.next_attempt_at.is_not(None),
+            _OF.reason.is_not(None),
+            limit=1,
+        )
+        return found[0] if found else None
 
     def origins(self, account: str, instances: Collection[str]) -> dict[Uids, list[Origin]]:
         """What came of some instances from the store that an account is by now.

@@ -217,12 +217,21 @@ class RetrievalReport:
         State -> how many instances are in it, and their bytes as far as they are known.
     missing
         Some of those that Orthanc does not have as the store does.
+    held_up
+        One of those that are tried again later.
     """
 
     row: RetrievalRow
     counts: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[RetrievedRow, ...] = ()
+    held_up: RetrievedRow | None = None
+
+    @property
+    def why(self) -> tuple[str | None, str | None]:
+        """Why it has ended as it has, or what it waits for: the reason, and its words."""
+        said = self.row if self.row.reason or self.held_up is None else self.held_up
+        return said.reason, said.detail
 
 
 RETRIEVAL_COLUMNS = [retrievals.c[one.name] for one in fields(RetrievalRow)]
