@@ -30,8 +30,9 @@ class OrthancOfTest:
     def __init__(self, files=(), accounts=("a",)):
         self.files, self.accounts, self.error = list(files), frozenset(accounts), None
 
-    def all(self):
-        yield [(study_of([one]), f"orthanc-{study_of([one])}", NOW) for one in self.files]
+    def all(self, add):
+        for one in self.files:
+            add(study_of([one]), f"orthanc-{study_of([one])}", NOW)
 
     def find(self, study):
         return [f"orthanc-{study}" for one in self.files if study_of([one]) == study][:1]
@@ -343,7 +344,7 @@ def test_a_period(audit, ledger, study):
 def test_an_orthanc_that_cannot_list_its_studies_ends_it(audit):
     one = audit([])
 
-    def away():
+    def away(_add):
         raise OrthancUnavailableError("away")
 
     one.orthanc.all = away

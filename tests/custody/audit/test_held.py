@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -17,6 +19,7 @@ from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.orthanc.orthanc_stub import stub
+from tests.support import raw_server
 from tests.support.raw_server import RawServer
 from tests.support.sent import changed, dataset
 from tests.support.site import make_instance, make_study
@@ -48,14 +51,20 @@ def studies(orthanc, stored):
     return studies_of(orthanc.url, folder=orthanc.folder)
 
 
+def listed(studies):
+    """The Study Instance UID and Orthanc's identifier of all studies."""
+    found = set()
+    studies.all(lambda study, name, _: found.add((study, name)))
+    return found
+
+
 def uids(content):
     one = dataset(content)
     return Uids(str(one.StudyInstanceUID), str(one.SeriesInstanceUID), str(one.SOPInstanceUID))
 
 
 def test_all_studies(studies, stored):
-    found = {(study, name) for page in studies.all() for study, name, _ in page}
-    assert found >= {(uids(file)[0], answer["ParentStudy"]) for file, answer in stored}
+    assert listed(studies) >= {(uids(file)[0], answer["ParentStudy"]) for file, answer in stored}
 
 
 def test_the_resources_of_one_study(studies, stored):
@@ -139,6 +148,45 @@ def test_an_orthanc_that_is_back_when_that_is_looked_at_is_waited_for():
     assert len(waited) == 2
 
 
+@pytest.mark.parametrize("page", [1, 2, 3], ids=lambda page: f"page-{page}")
+def test_a_list_of_which_an_answer_breaks_off_is_made_anew(page):
+    """A list that ends there would leave out the rest, and all of it would count as looked at."""
+    waited, asked = [], []
+    there = [{"ID": f"{n}", "MainDicomTags": {"StudyInstanceUID": f"1.{n}"}} for n in range(1200)]
+
+    def answers(connection, head):
+        path, _, query = head.split()[1].decode().partition("?")
+        assert path.endswith("/studies")
+        asked.append(query)
+        given = parse_qs(query, keep_blank_values=True)
+        since, limit = (int(given[name][0]) for name in ("since", "limit"))
+        some = there[since : since + limit]
+        body = json.dumps(some if "expand" in given else [one["ID"] for one in some]).encode()
+        whole = raw_server.answer(body, Connection="close")
+        connection.sendall(whole[:-1] if len(asked) == page else whole)
+        connection.close()
+
+    with RawServer(answers) as server:
+        found = listed(studies_of(server.url, waited=waited))
+    assert found == {(f"1.{n}", f"{n}") for n in range(1200)}
+    assert len(waited) == 1
+
+
+def test_a_list_that_always_breaks_off_is_given_up():
+    """After its first page, which comes each time."""
+    waited = []
+    there = [{"ID": f"{n}", "MainDicomTags": {"StudyInstanceUID": f"1.{n}"}} for n in range(500)]
+
+    def answers(connection, head):
+        whole = raw_server.answer(json.dumps(there).encode(), Connection="close")
+        connection.sendall(whole if b"since=0&" in head else whole[:-1])
+        connection.close()
+
+    with RawServer(answers) as server, pytest.raises(OrthancUnavailableError):
+        listed(studies_of(server.url, waited=waited))
+    assert len(waited) == MOST_TRIES - 1
+
+
 def test_one_that_stays_away_is_not():
     waited = []
     with pytest.raises(OrthancUnavailableError):
@@ -150,13 +198,14 @@ def test_one_that_stays_away_is_not():
 def test_answers_that_are_none(said):
     answers = {
         "GET /studies?since=0&expand&limit=500": said,
+        "GET /studies?since=0&limit=500": said,
         "POST /tools/find": said,
         "POST /tools/bulk-content": said,
     }
     with stub(answers) as server:
         studies = studies_of(server.url, waited=[])
         questions = [
-            lambda: list(studies.all()),
+            lambda: sorted(listed(studies)),
             lambda: studies.find("1.2"),
             lambda: studies.instances(["a"]),
         ]

@@ -121,12 +121,14 @@ class Audit:
                 into.add_identifier(study, name)
             return
         oldest = "" if since is None else datetime.fromtimestamp(since, UTC).strftime(_ORTHANC_DATE)
-        for page in orthanc.all():
-            for uid, name, updated in page:
-                into.add_identifier(uid, name)
-                if not updated or updated >= oldest:
-                    into.add(uid, certain=not self._has_period)
-                on_progress()
+
+        def add(uid: str, name: str, updated: str) -> None:
+            into.add_identifier(uid, name)
+            if not updated or updated >= oldest:
+                into.add(uid, certain=not self._has_period)
+            on_progress()
+
+        orthanc.all(add)
 
     def _list_of_stores(
         self, into: StudyList, on_progress: Callable[[], object]

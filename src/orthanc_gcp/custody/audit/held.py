@@ -6,7 +6,7 @@ it was started without its volume. What is missed counts only while it has the i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from sys import intern
 from typing import TypeVar
@@ -48,24 +48,26 @@ class OrthancStudies:
         self.source, self._rules, self._has_its_index = orthanc, rules, has_its_index
         self._retries = Retries(wait)
 
-    def all(self) -> Iterator[list[tuple[str, str, str]]]:
-        """The Study Instance UID, Orthanc's identifier and last update of all, page by page.
+    def all(self, add: Callable[[str, str, str], object]) -> None:
+        """Hand over the Study Instance UID, Orthanc's identifier and last update of all.
 
-        A study may come twice.
+        A study may come several times: a list that breaks off begins anew.
 
         Raises
         ------
         OrthancError
             Orthanc is away, or refuses.
         """
-        is_whole = False
-        while not is_whole:
-            pages = self.source.study_uids()
-            while page := self._ask(partial(next, pages, [])):
-                yield [(storable(uid), name, updated) for name, uid, updated in page]
-            is_whole = self._is_sure()
-            if not is_whole:
-                self._ask(self._miss)
+
+        def listed() -> None:
+            for page in self.source.study_uids():
+                for name, uid, updated in page:
+                    add(storable(uid), name, updated)
+
+        self._ask(listed)
+        while not self._is_sure():
+            self._ask(self._miss)
+            self._ask(listed)
 
     def find(self, study: str) -> list[str]:
         """Orthanc's identifiers of a study, by its Study Instance UID.
