@@ -126,6 +126,8 @@ class Worker:
             self._listener.start()
         self._parts.tokens.start()  # while the ledger is prepared: nothing is sent without one
         try:
+            for notifier in self._parts.notifiers:
+                notifier.start()
             if self._join():
                 _log.warning("%s", self._parts.announcement)
                 self._parts.api.open()
@@ -134,6 +136,8 @@ class Worker:
                 raise self._failure
         finally:
             self._parts.tokens.stop()
+            for notifier in self._parts.notifiers:
+                notifier.stop()
             if self._listener is not None:
                 self._listener.stop()
 
@@ -163,6 +167,8 @@ class Worker:
             except sql.exc.SQLAlchemyError as error:  # whatever it is, it may pass, as later on
                 pause = BACKOFF.after(pause)
                 self._attempts.ledger_away(error, pause, by="start")
+                for notifier in self._parts.notifiers:
+                    notifier.ledger_away(error)
                 self._stopping.wait(pause)
             else:
                 self._attempts.ledger.ended(by="start")
@@ -183,7 +189,7 @@ class Worker:
         if self._listener is not None:
             beside.append(self._listener)
         for notifier in parts.notifiers:
-            notifier.start()
+            notifier.open()
         loops = [
             threading.Thread(target=loop, name=f"gcp-{loop.__name__.strip('_')}")
             for loop in (

@@ -131,6 +131,7 @@ def test_a_ledger_that_may_only_be_read(postgresql_ledger, clock, receiver, stea
     attempts = Attempts(steady, Progress())
     more = (receiver.post, settings, ledger, lambda: [WAITING], attempts, steady, "w")
     notifier = Notifier("webhook", *more)
+    notifier.open()
     notifier._check()
 
     def refuse(_connection, _cursor, statement, *_):

@@ -50,6 +50,7 @@ def test_a_webhook_that_is_away_keeps_no_mail_back(ledger, clock, server, monkey
     assert len(running) == 2
     for one in running:
         one.start()
+        one.open()
     try:
         wait_until(lambda: len(server.messages) == 2, 20)
         subjects = {message["Subject"] for *_, message in server.messages}
@@ -68,6 +69,7 @@ def test_after_a_restart_nothing_is_told_again(ledger, clock, server):
     quarantined = AccountOverview("a", counts=TransferCounts(quarantined=Amount(1)))
     for _ in range(2):
         (one,) = made(ledger, [quarantined], Mail=mail(server), DailySummaryHour=hour)
+        one.open()
         for _ in range(2):
             one._check()
     assert len(server.messages) == 2

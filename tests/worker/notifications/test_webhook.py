@@ -19,11 +19,14 @@ from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.reporting.counts import Amount, TransferCounts
 from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.worker.assembly import assemble
 from orthanc_gcp.worker.attempts import Attempts
-from orthanc_gcp.worker.notifications import notifier
+from orthanc_gcp.worker.notifications import ledger_alarm, notifier
 from orthanc_gcp.worker.notifications.notifier import notifiers
 from orthanc_gcp.worker.notifications.webhook import signature
 from orthanc_gcp.worker.progress import Progress
+from tests.support.keys import user_account
 from tests.support.orthanc import wait_until
 from tests.support.site import ACCOUNT, Site, make_study
 
@@ -90,6 +93,7 @@ def run(ledger, url, alarms, condition, **section):
     attempts = Attempts(SystemClock(), Progress())
     (hook,) = notifiers(settings, ledger, lambda: alarms, attempts, SystemClock(), "w")
     hook.start()
+    hook.open()
     try:
         wait_until(condition)
     finally:
@@ -190,3 +194,34 @@ def test_a_worker_tells_the_webhook(tmp_path, receiver):
     told = json.loads(receiver.requests[1][2])
     assert (told["Account"], told["Alarm"], told["Raised"]) == (ACCOUNT, "Quarantine", True)
     assert told["QuarantinedInstances"] == 1
+
+
+def test_a_ledger_that_is_away_when_the_worker_begins(tmp_path, receiver, monkeypatch):
+    """As after a reboot before that of the machine that has the database."""
+    monkeypatch.setattr(ledger_alarm, "SEEN_WITHIN", 1.0)
+    folder = tmp_path / "unmounted"
+    section = {
+        "Accounts": {"google": user_account("http://127.0.0.1:1/token")},
+        "Database": f"sqlite:///{folder}/ledger.sqlite",
+        "Webhook": receiver.url,
+    }
+    settings = configuration.read({"GoogleCloudPlatform": section}, tmp_path)
+    worker = assemble(settings, OrthancRest("http://127.0.0.1:1"), "w")
+
+    def told():
+        return [json.loads(body) for _, _, body in receiver.requests]
+
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_until(told, 30)
+        (raised,) = told()
+        assert (raised["Account"], raised["Alarm"], raised["Raised"]) == ("google", "Problem", True)
+        assert "the ledger cannot be used: unable to open" in raised["Problems"][0]["Message"]
+        folder.mkdir()
+        wait_until(lambda: len(told()) == 2, 30)
+        assert not told()[1]["Raised"]
+    finally:
+        worker.stop()
+        thread.join(20)
+    assert not thread.is_alive()

@@ -72,12 +72,22 @@ class Notifier:
             self._summary = DailySummary(
                 ledger, accounts, section.daily_summary_hour, post, outage, name
             )
+        self._is_open = False
+        self._away: SQLAlchemyError | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"gcp-{name}", daemon=True)
 
     def start(self) -> None:
-        """Report from now on."""
+        """Tell from now on when the ledger is away, as :meth:`ledger_away` says it."""
         self._thread.start()
+
+    def ledger_away(self, error: SQLAlchemyError) -> None:
+        """The worker could not begin just now, for want of its ledger."""
+        self._away = error
+
+    def open(self) -> None:
+        """Report from now on: the ledger is there."""
+        self._is_open = True
 
     def stop(self) -> None:
         """Report no more; a request that hangs is left behind."""
@@ -88,6 +98,11 @@ class Notifier:
             self._attempts.make(f"send the {self._name}", self._check, CHECK_EVERY, (0.0, 0.0))
 
     def _check(self) -> bool:
+        if not self._is_open:
+            error, self._away = self._away, None
+            if error is not None:
+                self._ledger_alarm.failed(self._known, words_of(error))
+            return True
         try:
             self._known = list(self._overview())
             self._alerts.report_changes(self._known)
