@@ -609,6 +609,19 @@ def test_one_without_a_report_that_is_broken_off(site):
     studies[0].confirmed()
 
 
+def test_one_that_began_anew_is_not_gone_on_with_from_the_place_of_the_one_before(site):
+    """That one does not look for what was received since: the later one may have been killed."""
+    study, other = (Study(site, instances=1).confirmed() for _ in range(2))
+    broken_off_at_once(site, ["--study", study.uid])
+    run(site, "audit", "--study", other.uid)
+    said = run(site, "audit", "--study", study.uid, "--resume")
+    assert re.search(r"goes on with the audit that began at 20\d\d-\d\d-\d\dT.*\+00:00\n", said)
+    broken_off_at_once(site, ["--study", study.uid])
+    assert "goes on" not in run(site, "audit", "--study", study.uid)
+    said = run(site, "audit", "--study", study.uid, "--resume", code=2)
+    assert "none that was broken off" in said
+
+
 def test_whoever_is_impatient_is_told_how_far_it_came_all_the_same(site):
     """The second signal comes while the ledger is busy, and the place cannot be written yet."""
     study = Study(site, instances=1).confirmed()

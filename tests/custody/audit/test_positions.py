@@ -25,6 +25,12 @@ def test_where_it_goes_on(ledger):
     for other in {"Stores": {"a": "https://h/b"}}, {"Rules": "1f"}:
         with pytest.raises(ResumeError, match="other stores or rules"):
             positions.load({**WHAT, **other})
+    positions.forget_same({**WHAT, "Rules": "1f"})
+    assert positions.load(WHAT) == Position(5000.5), "that of another audit stays"
+    positions.forget_same(WHAT)
+    with pytest.raises(ResumeError, match="none that was broken off"):
+        positions.load(WHAT)
+    positions.save(WHAT, position)
     positions.forget()
     with pytest.raises(ResumeError, match="none that was broken off"):
         positions.load(WHAT)

@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 import orthanc_gcp
 from orthanc_gcp.commands.arguments import BROKEN_OFF, fail
 from orthanc_gcp.commands.audit.options import Options
@@ -87,6 +89,8 @@ class _Run:
         self._began, self._after, self._totals = position.began, position.after, position.totals
         self._audit = self._make_audit(opened)
         self._progress = Progress(quiet=asked.as_json)
+        if asked.resume and not asked.as_json:
+            self._progress.line(f"goes on with the audit that began at {utc(self._began)}")
         self._output = Documents() if asked.as_json else Words(self._progress)
         self._done = self._total = 0
         self._running = RunningAudit(ledger, socket.gethostname())
@@ -116,6 +120,8 @@ class _Run:
                 return None, self._positions.load(self._what)
         except ResumeError as error:
             fail(f"--resume: {file or 'an audit without a report'}: {error}")
+        with suppress(SQLAlchemyError):  # it may only be read
+            self._positions.forget_same(self._what)
         return None, begun
 
     def _header(self, position: Position) -> dict[str, Any]:

@@ -6,6 +6,7 @@ It stands at the end of its report; of an audit without one it is in the ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -93,6 +94,12 @@ class Positions:
             return _position(value)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
+
+    def forget_same(self, what: Mapping[str, Any]) -> None:
+        """An audit of the same begins anew: none goes on where one of before was broken off."""
+        with suppress(ResumeError):
+            self.load(what)
+            self.forget()
 
     def forget(self) -> None:
         """It has come to its end."""
