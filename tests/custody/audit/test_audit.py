@@ -7,14 +7,14 @@ import hashlib
 import pytest
 
 from orthanc_gcp.custody.audit.audit import Audit
-from orthanc_gcp.custody.audit.comparison import Held, Scope
+from orthanc_gcp.custody.audit.comparison import UNREAD, Held, Scope
 from orthanc_gcp.custody.audit.findings import Category, StudyResult, Uids
 from orthanc_gcp.custody.audit.study_list import ListedStudy, StudyList
 from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import UNSURE, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import BEGIN
 from tests.support.sent import changed, dataset, record, rows, send, series_of
@@ -175,6 +175,21 @@ def test_what_is_listed_and_cannot_be_given_back(audit, study, faults):
     assert kinds(found) == {(Category.UNCOMPARED, uids(study[2]))}
     assert "403" in found.findings[0].reason
     assert (len(found.stored), found.is_incomplete, found.differs) == (2, True, False)
+
+
+def test_what_the_store_may_have_of_another_version(audit, ledger, study, stow, delete):
+    unsure = transfers.update().values(state=State.ACKNOWLEDGED, stored_sha256=UNSURE)
+    with ledger.writing() as connection:
+        connection.execute(unsure)
+    found = compare(audit(study), study)
+    assert [one.reason for one in found.findings] == [UNREAD] * len(study)
+    assert found.differs
+    found = compare(audit(study, contents=True), study)
+    assert (found.findings, len(found.stored)) == ([], len(study))
+    delete(study[0])
+    stow(changed(study[0], PatientComments="of somebody else"))
+    (other,) = compare(audit(study, contents=True), study).findings
+    assert other.category is Category.DIFFERENT
 
 
 def test_what_is_deleted_while_bytes_are_compared(audit, study, delete, reader):

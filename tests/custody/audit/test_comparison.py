@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orthanc_gcp.custody.audit.comparison import (
     OVERWRITTEN,
     SUPERSEDED_UNCONFIRMED,
+    UNREAD,
     Held,
     Recorded,
     Scope,
@@ -166,6 +167,27 @@ def test_what_was_acknowledged_a_moment_ago():
     assert look([], [young], [1]).findings == []
     old = replace(young, acknowledged_at=NOW - SEARCH_LAG - 1)
     assert kinds(look([], [old])) == [(Category.MISSING, "1.1.1")]
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    [{"stored_sha256": "unsure"}, {"stored_sha256": "of another version"}, {"replace": True}],
+    ids=str,
+)
+def test_what_the_store_may_have_of_another_version_is_proved_by_no_search(doubt):
+    sent = row(1, State.ACKNOWLEDGED, **doubt)
+    found = look([held()], [sent], [1])
+    (one,) = found.findings
+    assert (one.category, one.reason, one.in_store) == (Category.WAITING, UNREAD, True)
+    assert found.stored == []
+    assert kinds(look([held()], [sent], [])) == [(Category.MISSING, "1.1.1")]
+    found = look([held()], [sent], [1], replace(SCOPE, reads_bytes=True))
+    assert (found.findings, len(found.stored)) == ([], 1), "what is read proves it"
+    late = row(1, State.ACKNOWLEDGED, received_at=BEGAN, **doubt)
+    found = look([], [late], [1])
+    assert (found.findings, found.stored) == ([], []), "it has come since the audit began"
+    for certain in row(1, State.CONFIRMED, **doubt), row(1, State.ACKNOWLEDGED, stored_sha256="d"):
+        assert look([held()], [certain], [1]).findings == []
 
 
 def test_the_same_sop_instance_uid_elsewhere():

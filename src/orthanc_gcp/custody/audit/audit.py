@@ -66,8 +66,8 @@ class Audit:
         contents: bool = False,
     ) -> None:
         self._ledger, self._stores, self._orthanc = ledger, stores, orthanc
-        self._selection, self._scope, self._problems = selection, scope, problems
-        self._contents = contents
+        self._selection, self._problems = selection, problems
+        self._scope, self._contents = replace(scope, reads_bytes=contents), contents
 
     # -- Which studies --------------------------------------------------------------------------
 

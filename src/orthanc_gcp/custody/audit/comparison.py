@@ -18,6 +18,7 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = [
     "OVERWRITTEN",
     "SUPERSEDED_UNCONFIRMED",
+    "UNREAD",
     "Comparison",
     "Held",
     "Recorded",
@@ -36,6 +37,7 @@ _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
 _TRANSIENT = frozenset({Category.NOT_IN_LEDGER, Category.MISSING, Category.UNKNOWN})
 OVERWRITTEN = "Orthanc has received it anew, and the ledger has not read that yet"
 SUPERSEDED_UNCONFIRMED = "the version that another account sends there is not confirmed"
+UNREAD = "the store may have other bytes of it, which are still to be read back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,14 @@ class Scope:
         What the ledger calls the index of this Orthanc; None where it does not know it.
     since
         What it has received before that is wanted by no rule; None where all is.
+    reads_bytes
+        Whether what is found in a store is read as well.
     """
 
     began: float
     source: str | None = None
     since: float | None = None
+    reads_bytes: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,8 +282,7 @@ class _Study:
         elif state == State.LOST:
             yield self._finding(Category.LOST, row, reason)
         elif state in _TO_BE_SENT:
-            # Each by its own clock.
-            if min(transfer.received_at, row.queued_at) < self._scope.began:
+            if self._is_looked_for(row):
                 yield self._finding(Category.WAITING, row, reason)
         elif state not in _SENT:
             yield self._finding(Category.QUARANTINED, row, TransferReason.DAMAGED)
@@ -313,13 +317,20 @@ class _Study:
         if self._is_overwritten(newest) or any(row.is_newer(newest) for row in later):
             return None
         # Of several that are the same, that which Orthanc can send again.
-        same = (row for row in sent if row.transfer.sha256 == newest.transfer.sha256)
+        same = [row for row in sent if row.transfer.sha256 == newest.transfer.sha256]
         row = next((one for one in same if self._in_orthanc(one)), newest)
         if row.uids in self._listed:
-            return row, None
+            if self._scope.reads_bytes or not any(map(_may_be_other, same)):
+                return row, None
+            found = row, self._finding(Category.WAITING, row, UNREAD)
+            return found if self._is_looked_for(newest) else None
         if self._is_fresh(newest):
             return row, self._finding(Category.WAITING, row, "acknowledged a moment ago")
         return row, self._finding(Category.MISSING, row, "")
+
+    def _is_looked_for(self, row: Recorded) -> bool:
+        """Whether it was received, or written down, before the audit began: each has a clock."""
+        return min(row.transfer.received_at, row.queued_at) < self._scope.began
 
     def _is_fresh(self, row: Recorded) -> bool:
         """Whether the store has acknowledged it so late that a search may not find it yet."""
@@ -374,6 +385,11 @@ def confirmed(doubtful: Set[Uids], second: Comparison) -> Comparison:
         one for one in second.findings if one.category not in _TRANSIENT or one.uids in doubtful
     ]
     return Comparison(second.stored, findings)
+
+
+def _may_be_other(row: Recorded) -> bool:
+    """Whether its store may have other bytes, and has not been seen to have these."""
+    return row.transfer.state == State.ACKNOWLEDGED and row.transfer.may_be_other
 
 
 def _newest(rows: Sequence[Recorded]) -> Recorded:
