@@ -172,6 +172,16 @@ def test_what_is_closed_is_never_sent(ledger, former):
     assert close(former, number) == 0
 
 
+def test_no_older_version_of_what_is_closed_is_left(ledger):
+    own = process(ledger, **{A: "first"})
+    for at in (1.0, 2.0):
+        own.arrivals.record([arrival(f"{at}", sop_instance_uid="1.2", received_at=at)])
+    assert claim(own) == ["2.0"]
+    settle_batch(own, State.QUARANTINED, reason="invalid")
+    assert close(process(ledger, **{A: "second"}), own.destinations.find(A)) == 2
+    assert {state for _, _, state in rows(ledger)["first"]} == {"withdrawn"}
+
+
 def test_many_are_handed_over_portion_by_portion(ledger):
     own = process(ledger, **{A: "first"})
     own.arrivals.record([arrival(f"{number}") for number in range(450)])

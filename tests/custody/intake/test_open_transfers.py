@@ -20,7 +20,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
 from orthanc_gcp.orthanc.rest import OrthancRest
-from tests.support.ledgers import A, arrival, claim
+from tests.support.ledgers import A, arrival, claim, states
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_study
 from tests.support.transfers import events_of
@@ -161,6 +161,19 @@ def test_what_it_was_the_newest_version_of_is_sent_in_its_place(ledger):
         connection.execute(mine.values(state=State.SUPERSEDED, reason="superseded"))
     assert close(ledger, GONE) == 1
     assert claim(ledger) == ["old"]
+
+
+def test_no_older_version_of_what_is_closed_is_left(ledger):
+    """Each is the newest again when the ones after it are closed, and has a lower number."""
+    for at in (1.0, 2.0, 3.0):
+        ledger.arrivals.record([arrival(f"{at}", sop_instance_uid="1.2", received_at=at)])
+    assert claim(ledger) == ["3.0"]
+    ledger.queue.requeue_claims_of("w")
+    assert sorted(states(ledger).values()) == ["superseded", "superseded", "waiting"]
+    assert close(ledger, "orthanc") == 3
+    assert set(states(ledger).values()) == {"withdrawn"}
+    assert len(events_of(ledger, "closed")) == 3
+    assert close(ledger, "orthanc") == 0
 
 
 def test_only_a_copy_is_followed_by_itself(ledger, source, held):

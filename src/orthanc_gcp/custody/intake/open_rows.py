@@ -90,6 +90,13 @@ def close_rows(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[Sta
         The ledger is away: some may be closed already.
     """
     closed = 0
+    while some := _close_each(ledger, of, states):  # older versions of what was closed wait by now
+        closed += some
+    return closed
+
+
+def _close_each(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[State]) -> int:
+    closed = 0
     for rows in open_rows(ledger, of, states):
         with ledger.writing() as connection:
             ids = [row.id for row in rows]
