@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import astuple, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,17 +16,25 @@ from orthanc_gcp.commands.live import progress
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import NewTransfer, Outcome
+from orthanc_gcp.ledger.rows import Mark, NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import Priority, State
 from orthanc_gcp.ledger.upgrade import prepare
 from tests.support.terminal import invoke, write_config
 
+MARK = Mark(1, "NewInstance", "here", "20261121T221844")
+
 
 class Named(BaseHTTPRequestHandler):
-    """An Orthanc that says its name."""
+    """An Orthanc that says its name, and its only change."""
 
     def do_GET(self):
         body = b'{"Name": "test", "DicomAet": "ORTHANC"}'
+        if self.path.startswith("/changes"):
+            change = dict(zip(("Seq", "ChangeType", "ID", "Date"), astuple(MARK), strict=True))
+            page = {"Changes": [{**change, "ResourceType": "Instance"}], "Last": 1, "Done": True}
+            body = json.dumps(page).encode()
+        elif self.path.startswith("/instances?"):
+            body = b"[]"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -142,6 +151,24 @@ def test_broken_off(studies, config, monkeypatch):
 def test_one_thing_at_a_time(studies, config):
     done = invoke("backfill", config, "--pause", "--restart", code=2)
     assert done.stderr == "expected one of --pause, --resume, --restart and --status\n"
+    assert studies.run is None
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_that_of_another_orthanc_of_the_same_name_is_left(studies, config, is_here, tmp_path):
+    """The ledger does not know yet what this one has: no worker has followed it."""
+    engine = database.connect(database.url_of("", tmp_path))
+    mark = MARK if is_here else replace(MARK, orthanc_id="elsewhere")
+    assert Ledger(engine).indexes.begin("test/ORTHANC", 1, 5000.0, [mark]).source == studies.source
+    engine.dispose()
+    if is_here:
+        invoke("backfill", config, "--pause")
+        assert studies.paused
+        return
+    for option in "--pause", "--restart", "--wait":
+        said = invoke("backfill", config, option, code=2).stderr
+        assert "the ledger does not know the index of this Orthanc: start its worker first" in said
+    assert not studies.paused
     assert studies.run is None
 
 

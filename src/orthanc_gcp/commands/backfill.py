@@ -109,6 +109,8 @@ def _studies(ledger: Ledger, settings: Settings, rest: OrthancRest) -> BackfillS
         known = recognize(ledger, source, name)
     except OrthancError as error:
         fail(str(error))
+    if known is None and any(one.source == name for one in ledger.indexes.all()):
+        fail("the ledger does not know the index of this Orthanc: start its worker first")
     # The first index of a name is called by it.
     index = name if known is None else known[1].source
     return BackfillStudies(ledger, index, {rule.to for rule in settings.rules})
