@@ -168,6 +168,46 @@ def test_what_the_store_was_seen_not_to_have_is_doubted_of_all(ledger, settled):
     assert digest == ("same" if settled == State.QUARANTINED else None)
 
 
+def doubted(ledger, clock) -> tuple[int, float]:
+    """It is acknowledged, and another Orthanc meets other bytes; its row, a moment before that."""
+    receive(ledger, "one", 10.0)
+    sent(ledger, "one", sha256="same", reason="compared")
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    clock.now += 5
+    before = clock.now
+    clock.now += 5
+    receive(ledger, "two", 20.0, source=OTHER)
+    sent(ledger, "two", State.QUARANTINED, sha256="same", source=OTHER, reason="conflict")
+    return row.id, before
+
+
+def test_bytes_that_were_read_before_a_doubt_prove_nothing_after_it(ledger, clock):
+    row, before = doubted(ledger, clock)
+    ledger.confirmations.confirm({row: before}, {row: "same"})
+    assert states(ledger)["one"] == State.ACKNOWLEDGED
+    assert ledger.confirmations.due(A) == [SERIES]
+    ledger.confirmations.confirm({row: clock.now}, {row: "same"})
+    assert states(ledger)["one"] == State.CONFIRMED
+
+
+def test_what_was_compared_before_a_doubt_is_not_called_so_any_more(ledger, clock):
+    doubted(ledger, clock)
+    assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [None]
+
+
+def test_what_was_compared_before_an_audit_has_missed_it_is_not_called_so_any_more(ledger):
+    receive(ledger, "one", 10.0)
+    sent(ledger, "one", sha256="same")
+    confirm(ledger)
+    receive(ledger, "two", 20.0, source=OTHER)
+    sent(ledger, "two", sha256="same", source=OTHER, reason="compared")
+    with ledger.reading() as connection:
+        query = sql.select(transfers).where(transfers.c.orthanc_id == "one")
+        lost = connection.execute(query).all()
+    assert ledger.confirmations.requeue_lost(lost) == 1
+    assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [None]
+
+
 def test_when_the_newer_is_withdrawn_the_older_waits_again(ledger):
     receive(ledger, "old", 10.0)
     receive(ledger, "new", 20.0)

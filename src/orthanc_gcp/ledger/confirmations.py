@@ -112,13 +112,17 @@ _WITHOUT_FAULT = sql.case(
 """The reason of what is as it should be: that it was not sent is true still."""
 _OWN_SHA256 = sql.func.coalesce(transfers.c.sha256, "")
 _COMPARED = sql.bindparam("compared", type_=sql.Text)
+_IS_DOUBTED_SINCE = (sql.func.coalesce(transfers.c.stored_sha256, "") == UNSURE) & (
+    sql.func.coalesce(transfers.c.next_attempt_at, 0) > sql.bindparam("searched")
+)
+"""What is doubted is due from then on."""
 _CONFIRM = (
     transfers.update()
     .where(
         transfers.c.id == sql.bindparam("row"),
         transfers.c.state == State.ACKNOWLEDGED,
         transfers.c.acknowledged_at <= sql.bindparam("searched"),
-        (transfers.c.sha256 == _COMPARED)
+        ((transfers.c.sha256 == _COMPARED) & ~_IS_DOUBTED_SINCE)
         | (
             _COMPARED.is_(None)
             & ~transfers.c.replace
@@ -266,9 +270,10 @@ class Confirmations:
     ) -> None:
         """These rows were found in the store by a search that began at a time.
 
-        What was acknowledged only after that is another sending: it was not searched for. Where the
-        store may have another version, a search proves nothing: it is to be read back again, with
-        its bytes, and where another version is being sent, only after that.
+        What was acknowledged only after that is another sending: it was not searched for. What was
+        doubted only after that is read once more. Where the store may have another version, a
+        search proves nothing: it is to be read back again, with its bytes, and where another
+        version is being sent, only after that.
 
         Parameters
         ----------

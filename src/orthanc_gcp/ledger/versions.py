@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -220,8 +221,16 @@ def doubt_others(connection: sql.Connection, rows: Sequence[int]) -> None:
     """What else is confirmed of the instances of these rows does not say what the store has now."""
     others = {other.id for _, other in _of_one_instance(connection, rows) if other.state in _STORED}
     for some in portions(sorted(others.difference(rows)), MOST_PARAMETERS):
-        mine = transfers.c.id.in_(some)
-        connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
+        connection.execute(transfers.update().where(transfers.c.id.in_(some)).values(_UNSURE))
+
+
+_UNSURE: dict[str, Any] = {
+    "stored_sha256": UNSURE,
+    "reason": sql.case(
+        (transfers.c.reason == TransferReason.COMPARED, sql.null()), else_=transfers.c.reason
+    ),
+}
+"""The store may have something else by now, whatever it was compared with before."""
 
 
 def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
@@ -238,7 +247,7 @@ def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> Non
     }
     for some in portions(sorted(rows), MOST_PARAMETERS):
         mine = of.id.in_(some)
-        connection.execute(transfers.update().where(mine).values(stored_sha256=UNSURE))
+        connection.execute(transfers.update().where(mine).values(_UNSURE))
         there = transfers.update().where(mine, of.state.in_(_STORED))
         connection.execute(there.values(again))
 
