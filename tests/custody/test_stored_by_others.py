@@ -9,6 +9,7 @@ import pytest
 import urllib3
 
 from orthanc_gcp.dicomweb.store_request import Part
+from orthanc_gcp.ledger import versions
 from orthanc_gcp.ledger.rows import Transfer
 from tests.custody.life_of_one import emulator, life
 from tests.custody.test_kept_versions import NEW, OLD, Life, file_of
@@ -129,6 +130,29 @@ def test_what_was_seen_to_be_another(life, monkeypatch, replaces):
     else:
         assert there == sha256(OTHER)
         assert {state for state, _ in states(life)} <= {"quarantined", "superseded"}
+
+
+def test_what_a_comparison_has_read_counts_for_all_that_was_confirmed(life, monkeypatch):
+    """It is neither what is confirmed, nor what was refused."""
+    life.receive(life.orthancs[0].index, OLD)
+    life.run()
+    delete(life, OLD)
+    store(life, OTHER)
+    life.receive(life.add_orthanc("second"), NEW)
+    find_out(life, monkeypatch)
+    assert states(life) == [("superseded", "superseded"), ("quarantined", "conflict")]
+
+
+def test_what_is_confirmed_is_not_read_again_as_another_version_is_refused(life, monkeypatch):
+    """A comparison has just read it."""
+    life.receive(life.orthancs[0].index, OLD)
+    life.run()
+    life.receive(life.add_orthanc("second"), NEW)
+    doubted = []
+    monkeypatch.setattr(versions, "_doubt", lambda _connection, _now, rows: doubted.extend(rows))
+    life.run(60)
+    assert states(life) == [("confirmed", None), ("quarantined", "conflict")]
+    assert doubted == []
 
 
 @pytest.mark.parametrize("replaces", [False, True])

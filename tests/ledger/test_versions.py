@@ -7,7 +7,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.custody.reporting.quarantine import dismiss
 from orthanc_gcp.ledger.confirmations import ASK_AGAIN_AFTER
-from orthanc_gcp.ledger.rows import Outcome
+from orthanc_gcp.ledger.rows import Outcome, Seen
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import (
@@ -166,6 +166,26 @@ def test_what_the_store_was_seen_not_to_have_is_doubted_of_all(ledger, settled):
         query = sql.select(transfers.c.sha256).where(transfers.c.orthanc_id == "three")
         digest = connection.scalar(query)
     assert digest == ("same" if settled == State.QUARANTINED else None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state"),
+    [
+        (Seen(100, "d"), State.CONFIRMED),
+        (Seen(100, "third"), State.ACKNOWLEDGED),
+        (Seen(100, None), State.CONFIRMED),
+        (Seen(99, None), State.ACKNOWLEDGED),
+        (None, State.CONFIRMED),
+    ],
+)
+def test_what_the_store_was_seen_to_have_counts_for_all_that_is_confirmed(ledger, seen, state):
+    receive(ledger, "one", 10.0)
+    sent(ledger, "one", sha256="d")
+    confirm(ledger)
+    receive(ledger, "two", 20.0, source=OTHER)
+    refused = {"sha256": "another", "reason": "conflict", "seen": seen}
+    sent(ledger, "two", State.QUARANTINED, source=OTHER, **refused)
+    assert states(ledger)["one"] == state
 
 
 def doubted(ledger, clock) -> tuple[int, float]:

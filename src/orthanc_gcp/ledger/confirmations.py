@@ -354,7 +354,7 @@ class Confirmations:
         with writing(self._engine) as connection:
             for outcome in outcomes:
                 values = values_of(outcome)
-                row, _ = values.pop("id"), values.pop("size_bytes")
+                row, *_ = (values.pop(name) for name in ("id", "size_bytes", "seen"))
                 if values.pop("other_is_there") or outcome.reason in OTHER_IS_THERE:
                     values["stored_sha256"] = UNSURE
                 done = connection.execute(

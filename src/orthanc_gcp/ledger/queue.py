@@ -27,6 +27,7 @@ from orthanc_gcp.ledger.rows import (
     MOST_PARAMETERS,
     Amount,
     Outcome,
+    Seen,
     Transfer,
     each_of,
     in_state,
@@ -86,7 +87,7 @@ def _settle(state: State) -> sql.Update:
     written: dict[str, Any] = {
         field.name: sql.bindparam(field.name)
         for field in fields(Outcome)
-        if field.name not in ("id", "size_bytes", "other_is_there")
+        if field.name not in ("id", "size_bytes", "other_is_there", "seen")
     }
     written["size_bytes"] = sql.func.coalesce(size, transfers.c.size_bytes)
     if state == State.SUPERSEDED:  # the store has not taken it
@@ -283,9 +284,12 @@ class Queue:
         now = self._now()
         of_batch = {"held_by": batch, "settled_at": now, "by": sent_as}
         grouped: dict[State, list[dict[str, Any]]] = defaultdict(list)
+        seen: dict[int, Seen] = {}
         for outcome in outcomes:
             values = values_of(outcome)
-            values["row"] = values.pop("id")
+            values["row"], there = values.pop("id"), values.pop("seen")
+            if there is not None:
+                seen[outcome.id] = there
             values["other_is_there"] |= outcome.reason in OTHER_IS_THERE
             grouped[outcome.state].append(values | of_batch)
         replacing = [row["row"] for rows in grouped.values() for row in rows if _may_replace(row)]
@@ -304,7 +308,7 @@ class Queue:
             supersede_replaced(connection, now, replacing)
             refused = (*grouped[State.QUARANTINED], *grouped[State.SUPERSEDED])
             different = {row["row"]: row["sha256"] for row in refused if _is_different(row)}
-            doubt_same(connection, now, different)
+            doubt_same(connection, now, different, seen)
             gone = [row["row"] for row in (*grouped[State.WITHDRAWN], *grouped[State.LOST])]
             reopen_versions(connection, now, gone)
 

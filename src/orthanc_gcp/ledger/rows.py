@@ -20,6 +20,7 @@ __all__ = [
     "NewTransfer",
     "Outcome",
     "Sample",
+    "Seen",
     "Series",
     "Transfer",
     "each_of",
@@ -122,6 +123,19 @@ class Transfer:
         return self.replace or self.stored_sha256 not in (None, self.sha256)
 
 
+class Seen(NamedTuple):
+    """What a store was seen to have under the UIDs of an instance.
+
+    Attributes
+    ----------
+    sha256
+        None where only its size was asked for.
+    """
+
+    size_bytes: int
+    sha256: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What becomes of one instance after an attempt.
@@ -130,6 +144,8 @@ class Outcome:
     ----------
     other_is_there
         The store may have other bytes of it, whatever it says.
+    seen
+        What the store has in its place.
     """
 
     id: int
@@ -144,6 +160,7 @@ class Outcome:
     size_bytes: int | None = None
     absent_since: float | None = None
     other_is_there: bool = False
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import sqlalchemy as sql
 
 from orthanc_gcp.ledger.database import find, reading
 from orthanc_gcp.ledger.events import add_for
-from orthanc_gcp.ledger.rows import MOST_PARAMETERS, NewTransfer, portions
+from orthanc_gcp.ledger.rows import MOST_PARAMETERS, NewTransfer, Seen, portions
 from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, transfers
 from orthanc_gcp.reasons import TransferReason
 
@@ -47,6 +47,7 @@ class _Version:
     source: str
     orthanc_id: str
     attachment_uuid: str
+    size_bytes: int
     study_instance_uid: str
     series_instance_uid: str
     received_at: float
@@ -95,6 +96,14 @@ class _Version:
         if maybe_sent and not self.is_same_file(other):
             left.add(self.sha256)
         return bool(left - {other.sha256})
+
+    def is_other_than(self, seen: Seen | None) -> bool:
+        """Whether what the store was seen to have are not its bytes, as far as these are known."""
+        if seen is None or self.sha256 is None:
+            return False
+        if seen.sha256 is None:
+            return self.size_bytes != seen.size_bytes
+        return self.sha256 != seen.sha256
 
 
 _NAMES = [field.name for field in fields(_Version)]
@@ -204,17 +213,25 @@ def doubt_stored(connection: sql.Connection, now: float, rows: Sequence[int]) ->
     _doubt(connection, now, others.union(rows))
 
 
-def doubt_same(connection: sql.Connection, now: float, digests: Mapping[int, str | None]) -> None:
+def doubt_same(
+    connection: sql.Connection,
+    now: float,
+    digests: Mapping[int, str | None],
+    seen: Mapping[int, Seen] | None = None,
+) -> None:
     """The store has other bytes than these rows, by their SHA-256: nor has it those of others.
 
-    Whoever sends what is the same, it is to be read back.
+    Whoever sends what is the same, or is not what it has, as far as that was seen: it is to be read
+    back.
     """
-    same = {
+    there = seen or {}
+    others = {
         other.id
         for row, other in _of_one_instance(connection, list(digests))
-        if other.state in _STORED and other.sha256 == digests[row.id] is not None
+        if other.state in _STORED
+        and (other.sha256 == digests[row.id] is not None or other.is_other_than(there.get(row.id)))
     }
-    _doubt(connection, now, same)
+    _doubt(connection, now, others)
 
 
 def doubt_others(connection: sql.Connection, rows: Sequence[int]) -> None:

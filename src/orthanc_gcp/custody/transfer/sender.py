@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -364,9 +365,11 @@ class Sender:
                 words,
                 sha256=digest,
                 attempts=row.attempts + 1,
+                seen=compared.seen,
             )
         if not destination.replaces or row.replace:
-            return quarantined(row, TransferReason.CONFLICT, difference, digest)
+            ended = quarantined(row, TransferReason.CONFLICT, difference, digest)
+            return replace(ended, seen=compared.seen)
         self._add_event(row, "replacing", difference)
         return Outcome(
             row.id,

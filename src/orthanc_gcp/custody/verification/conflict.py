@@ -18,7 +18,7 @@ from orthanc_gcp.custody.destinations.destination import Destination
 from orthanc_gcp.custody.verification.digest import Digest, digest_of
 from orthanc_gcp.errors import OrthancError, StoreError
 from orthanc_gcp.ledger.ledger import Ledger
-from orthanc_gcp.ledger.rows import Transfer
+from orthanc_gcp.ledger.rows import Seen, Transfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason
@@ -46,12 +46,15 @@ class Comparison:
         What differs, in words; None where nothing does.
     read
         Whether the bytes of the store were read to their end.
+    seen
+        What the store has, where that differs.
     error
         Why it could not be compared, in place of all this.
     """
 
     difference: str | None = None
     read: bool = False
+    seen: Seen | None = None
     error: StoreError | None = None
 
     @property
@@ -137,10 +140,12 @@ class Conflicts:
 
     def _read(self, destination: Destination, row: Transfer, sha256: str) -> Comparison:
         size = self._size(destination, row)
-        if self._sizes_count.get(destination.account) and size not in (None, row.size_bytes):
+        sizes_count = self._sizes_count.get(destination.account)
+        if sizes_count and size is not None and size != row.size_bytes:
             return Comparison(
                 f"the store has other bytes under these UIDs: {size} bytes, "
-                f"Orthanc has {row.size_bytes} with {sha256}"
+                f"Orthanc has {row.size_bytes} with {sha256}",
+                seen=Seen(size, None),
             )
         priority = Priority(row.priority)
         with destination.request_to_read(priority), destination.store.open(*row.uids) as pieces:
@@ -153,6 +158,7 @@ class Conflicts:
             f"{theirs.sha256}, Orthanc has {row.size_bytes} with {sha256}; "
             f"different attributes: {self._differing(row, theirs)}",
             read=True,
+            seen=Seen(theirs.size_bytes, theirs.sha256),
         )
 
     def _size(self, destination: Destination, row: Transfer) -> int | None:
