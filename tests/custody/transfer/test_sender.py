@@ -29,8 +29,10 @@ from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.custody.transfer.refusals import (
     MOST_FAILURES,
     MOST_LONELY_REFUSALS,
+    MOST_LONELY_UNREAD,
     MOST_UNCOMPARED,
     MOST_UNKNOWN_REFUSALS,
+    MOST_UNREAD,
 )
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.transfer.source_faults import MOST_UNREADABLE
@@ -409,6 +411,60 @@ def test_while_the_store_cannot_be_read_it_is_delayed_and_the_account_says_why(r
     (row,) = room.rows()
     assert (row.state, row.reason) == (State.DELAYED, "uncompared")
     assert "503" in room.congestion.problem
+
+
+def come_again(room: Room, *numbers: int) -> None:
+    """They are to be sent again, and the ledger has lost what it knew of them."""
+    with room.ledger.writing() as connection:
+        fresh = {"state": State.WAITING, "sha256": None, "stored_sha256": None}
+        connection.execute(transfers.update().where(transfers.c.id.in_(numbers)).values(fresh))
+
+
+def test_one_that_can_never_be_compared_ends_in_quarantine(behind, front):
+    """It holds up nothing meanwhile."""
+    behind.receive(make_dicom(), make_dicom())
+    behind.step()
+    come_again(behind, 1)
+    front.hides = {behind.rows()[0].sop_instance_uid: 504}
+    for attempts in range(1, MOST_UNREAD):
+        behind.step()
+        (row, *_) = behind.rows()
+        assert (row.state, row.reason, row.attempts) == (State.DELAYED, "uncompared", attempts)
+        assert behind.congestion.delay == 0
+        come_again(behind, 2)
+        behind.step()
+        assert behind.rows()[1].state == State.ACKNOWLEDGED
+        assert behind.congestion.problem is None
+    behind.step()
+    (row, *_) = behind.rows()
+    assert (row.state, row.reason) == (State.QUARANTINED, "uncompared")
+
+
+def test_one_that_can_never_be_compared_ends_in_quarantine_where_there_are_no_others(behind, front):
+    """An hour later: the store may be in trouble."""
+    behind.receive(make_dicom())
+    behind.step()
+    come_again(behind, 1)
+    front.hides = {behind.rows()[0].sop_instance_uid: 504}
+    begun = behind.fake.time
+    steps = behind.step_until(lambda: behind.states() == [State.QUARANTINED])
+    assert steps == MOST_LONELY_UNREAD
+    assert behind.fake.time - begun > 1800
+
+
+def test_while_none_can_be_compared_the_account_pauses_and_none_is_in_quarantine(behind, front):
+    behind.receive(*(make_dicom() for _ in range(9)))
+    behind.step()
+    come_again(behind, *range(1, 10))
+    front.hides = {row.sop_instance_uid: 504 for row in behind.rows()}
+    paused = 0
+    for _ in range(200):
+        behind.step()
+        paused += behind.congestion.delay > 0
+    assert set(behind.states()) == {State.DELAYED}
+    assert paused > 100
+    front.hides = {}
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
 
 
 def test_an_instance_that_is_to_be_replaced_waits_for_that(room):

@@ -230,7 +230,7 @@ def test_a_permission_that_is_missing_is_not_asked_for_by_each(room, faults):
     assert room.store.files == MOST_REFUSALS
 
 
-def test_a_store_that_is_away_is_asked_once(room, faults):
+def test_a_store_that_is_away_is_asked_for_no_more_than_two(room, faults):
     files = [make_instance() for _ in range(3)]
     refused = {}
     for file in files:
@@ -238,7 +238,27 @@ def test_a_store_that_is_away_is_asked_once(room, faults):
     faults(faults=[{"method": "GET", "status": 503}])
     found = room.compared(refused).values()
     assert {one.outage.status for one in found} == {503}
-    assert (room.store.sizes, room.store.files) == (1, 0)
+    assert [one.asked for one in found] == [True, True, False]
+    assert (room.store.sizes, room.store.files) == (2, 0)
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_what_is_never_about_one_is_not_asked_for_by_another(room, faults, status):
+    files = [make_instance() for _ in range(2)]
+    faults(faults=[{"method": "GET", "status": status}])
+    found = room.compare_all(*((file, file) for file in files))
+    assert [one.asked for one in found] == [True, False]
+    assert {one.outage.status for one in found} == {status}
+
+
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_one_that_the_store_fails_to_give_keeps_no_other_from_being_compared(room, faults, place):
+    files = [make_instance() for _ in range(6)]
+    odd = str(dataset(files[place]).SOPInstanceUID)
+    faults(faults=[{"method": "GET", "path": odd, "status": 504}])
+    found = room.compare_all(*((file, file) for file in files))
+    assert found.pop(place).outage.status == 504
+    assert found == [Comparison(read=True)] * 5
 
 
 def test_a_worker_that_stops_compares_nothing(room):

@@ -16,6 +16,7 @@ from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Desti
 from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.outcomes import BISECT_AFTER, most_together, quarantined, requeued
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
+from orthanc_gcp.custody.verification.read_back import presumed
 from orthanc_gcp.dicomweb import InstanceStatus, StoreError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
@@ -43,6 +44,10 @@ MOST_FAILURES = 16
 store that fails now and then does not fail so often at one."""
 MOST_UNCOMPARED = 8
 """Attempts to compare an instance that the store has already and does not let be read."""
+MOST_UNREAD, MOST_LONELY_UNREAD = 16, 64
+"""The same where the store fails at it, while others are compared, and while there are none."""
+_MOST_UNREAD = {Blame.SUBJECT: MOST_UNREAD, Blame.UNKNOWN: MOST_LONELY_UNREAD}
+_UNCOMPARED = "the store has something under its UIDs, which could not be compared"
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
@@ -182,25 +187,51 @@ class StoreRefusals:
             for row in transfers
         ]
 
-    def uncompared(
-        self, destination: Destination, row: Transfer, error: StoreError, *, passes: bool
+    def unread(
+        self, destination: Destination, row: Transfer, error: StoreError, *, asked: bool
     ) -> Outcome:
-        """The store has something, and what that is cannot be read."""
+        """The store has something, and fails at giving it, which may pass.
+
+        Parameters
+        ----------
+        asked
+            Whether it was asked for this one.
+        """
+        words, attempts = f"{_UNCOMPARED}: {error}", _comparisons(row)
+        if not asked:
+            return self._compared_later(row, words, attempts)
+        now = destination.congestion.now
+        verdict = destination.comparing.failed(row.id, now, now, otherwise=presumed(error))
+        if error.status == 401:
+            self._tokens.renew(destination.account)
+        if verdict.blame is Blame.DESTINATION:
+            destination.congestion.read_failed(error)
+        elif verdict.blame is Blame.UNKNOWN:
+            destination.congestion.read_failed(error, suspect=True)
+        most = _MOST_UNREAD.get(verdict.blame, float("inf"))
+        if verdict.is_final(attempts, most, MOST_UNCOMPARED):
+            return quarantined(row, TransferReason.UNCOMPARED, words, None)
+        return self._compared_later(row, words, attempts, max_batch_instances=1)
+
+    def uncompared(self, destination: Destination, row: Transfer, error: StoreError) -> Outcome:
+        """The store has something, and does not let it be read."""
         if error.reason == StoreReason.ABORTED:
             return requeued(row)
         if error.status in _NOT_THERE and row.attempts:
             misnamed = self._source.misnamed(row)
             if misnamed is not None:
                 return misnamed
-        words = f"the store has something under its UIDs, which could not be compared: {error}"
+        words = f"{_UNCOMPARED}: {error}"
         if error.status == 403:
             words += f"; if it is there, the account needs the permission {_TO_READ}"
         now = destination.congestion.now
         verdict = destination.comparing.failed(row.id, now, now)
-        # Attempts that ended otherwise say nothing of what can be read there.
-        attempts = row.attempts + 1 if row.reason == TransferReason.UNCOMPARED else 1
-        if attempts >= _most_comparisons(verdict, error) and not passes:
+        attempts = _comparisons(row)
+        if attempts >= _most_comparisons(verdict, error):
             return quarantined(row, TransferReason.UNCOMPARED, words, None)
+        return self._compared_later(row, words, attempts)
+
+    def _compared_later(self, row: Transfer, words: str, attempts: int, **changes: int) -> Outcome:
         return requeued(
             row,
             state=State.DELAYED,
@@ -208,6 +239,7 @@ class StoreRefusals:
             detail=words,
             next_attempt_at=self._ledger.now() + INSTANCE_BACKOFF.delay(attempts, self._jitter),
             attempts=attempts,
+            **changes,
         )
 
     def delayed(
@@ -235,6 +267,11 @@ class StoreRefusals:
             max_batch_instances=most,
             attempts=attempts,
         )
+
+
+def _comparisons(row: Transfer) -> int:
+    """Attempts to compare it; those that ended otherwise say nothing of what can be read."""
+    return row.attempts + 1 if row.reason == TransferReason.UNCOMPARED else 1
 
 
 def _most_comparisons(verdict: Verdict, error: StoreError) -> float:

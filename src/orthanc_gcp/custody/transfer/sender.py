@@ -298,11 +298,6 @@ class Sender:
             done = [row for row, one in compared.items() if one.error is None]
             if done:
                 destination.comparing.succeeded(done, began, destination.congestion.now)
-            outage = next((one.outage for one in compared.values() if one.outage), None)
-            if outage is not None:
-                destination.congestion.read_failed(outage)
-                if outage.status == 401:
-                    self._tokens.renew(destination.account)
             yield compared
 
     def _outcome(
@@ -345,8 +340,9 @@ class Sender:
     ) -> Outcome:
         """The store says that it has the instance, with whatever bytes: they were compared."""
         if compared.error is not None:
-            passes = compared.outage is not None
-            return self._refusals.uncompared(destination, row, compared.error, passes=passes)
+            if compared.outage is None:
+                return self._refusals.uncompared(destination, row, compared.error)
+            return self._refusals.unread(destination, row, compared.outage, asked=compared.asked)
         difference = compared.difference
         if difference is None:
             return Outcome(

@@ -23,7 +23,7 @@ from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason
 
-__all__ = ["READERS", "Comparison", "Conflicts"]
+__all__ = ["OF_ALL", "READERS", "Comparison", "Conflicts"]
 
 READERS = 4
 """So many instances of one batch are compared at once, if there are connections for them."""
@@ -31,6 +31,10 @@ TOGETHER = 1.0
 """Seconds for which those that are done wait for others."""
 MOST_REFUSALS = 3
 """Instances of a batch that may not be read, for all to count as such while none was read."""
+MOST_FAILURES = 2
+"""The same of those at which the store fails, one after the other."""
+OF_ALL = (401, 429)
+"""Statuses that are never about what was asked for: the token's, the quota's."""
 _HEAD = 1 << 20
 """Bytes that are kept of each that is compared, for the attributes before its pixel data."""
 _MOST_NAMES = 20
@@ -48,6 +52,8 @@ class Comparison:
         Whether the bytes of the store were read to their end.
     seen
         What the store has, where that differs.
+    asked
+        Whether the store was asked for it, and not only for others of its batch.
     error
         Why it could not be compared, in place of all this.
     """
@@ -55,6 +61,7 @@ class Comparison:
     difference: str | None = None
     read: bool = False
     seen: Seen | None = None
+    asked: bool = True
     error: StoreError | None = None
 
     @property
@@ -125,7 +132,7 @@ class Conflicts:
         with self._connections_of(destination):
             error = batch.given_up
             if error is not None:
-                return Comparison(error=error)
+                return Comparison(error=error, asked=False)
             try:
                 found = self._read(destination, row, sha256)
             except StoreError as failure:
@@ -191,6 +198,7 @@ class _Batch:
         self._stopping, self._lock = stopping, threading.Lock()
         self._error: StoreError | None = None
         self._refusals: float = 0
+        self._failures = 0
 
     @property
     def given_up(self) -> StoreError | None:
@@ -201,16 +209,18 @@ class _Batch:
             return self._error
 
     def failed(self, error: StoreError) -> None:
-        """A store that is away is so for all; one may also be forbidden because it is not there."""
+        """A store that is away is so for all; one may be what it alone fails at, or has not."""
         with self._lock:
             self._refusals += error.status == 403
-            if not _is_of_instance(error) or self._refusals >= MOST_REFUSALS:
+            self._failures += not _is_of_instance(error)
+            is_of_all = error.status in OF_ALL or self._failures >= MOST_FAILURES
+            if is_of_all or self._refusals >= MOST_REFUSALS:
                 self._error = error
 
     def succeeded(self) -> None:
         """The store may be read."""
         with self._lock:
-            self._refusals = float("-inf")
+            self._refusals, self._failures = float("-inf"), 0
 
 
 def _is_of_instance(error: StoreError) -> bool:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.outcomes import quarantined
+from orthanc_gcp.custody.verification.conflict import OF_ALL
 from orthanc_gcp.custody.verification.digest import digest_of
 from orthanc_gcp.dicomweb import FoundInstance
 from orthanc_gcp.errors import StoreError
@@ -31,7 +32,7 @@ from orthanc_gcp.ledger.uids import uid_fault
 from orthanc_gcp.logs import places
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
-__all__ = ["SEARCH_LAG", "ReadBack"]
+__all__ = ["SEARCH_LAG", "ReadBack", "presumed"]
 
 _log = logging.getLogger(__name__)
 
@@ -64,8 +65,6 @@ QUICK = 1.0
 """Seconds that a failure may take, and others wait for it."""
 _REFUSALS = (400, 406, 409, 410, 411, 413, 414, 415, 416, 422, 431)
 """Statuses that stay the same whenever the same is asked for."""
-_OF_ALL = (401, 429)
-"""Statuses that are never about what was asked for: the token's, the quota's."""
 _OF_ONE = (StoreReason.PROTOCOL, StoreReason.TRUNCATED, StoreReason.TIMEOUT)
 """What went wrong without a status, and may be about what was asked for."""
 
@@ -232,9 +231,9 @@ class ReadBack:
         They may not after one that the store is slow to fail at: each is due by itself then.
         """
         verdict = destination.reading.failed(
-            series, asked, destination.congestion.now, otherwise=_presumed(error)
+            series, asked, destination.congestion.now, otherwise=presumed(error)
         )
-        shared = verdict.blame is Blame.DESTINATION or error.status in _OF_ALL
+        shared = verdict.blame is Blame.DESTINATION or error.status in OF_ALL
         wait = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
         if shared:
             wait = destination.congestion.read_failed(error, asked)
@@ -333,15 +332,15 @@ class ReadBack:
         )
 
 
-def _presumed(error: StoreError) -> Blame:
+def presumed(error: StoreError) -> Blame:
     """Whose fault it is as long as nothing else was read meanwhile."""
     of_all = error.status is None and error.reason not in _OF_ONE
-    return Blame.DESTINATION if of_all or error.status in _OF_ALL else Blame.UNKNOWN
+    return Blame.DESTINATION if of_all or error.status in OF_ALL else Blame.UNKNOWN
 
 
 def _most_readings(verdict: Verdict, error: StoreError) -> float:
     """How often an instance may fail to be read back."""
-    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL) or error.status in _OF_ALL:
+    if verdict.blame in (Blame.DESTINATION, Blame.DOUBTFUL) or error.status in OF_ALL:
         return float("inf")
     refused = error.status in _REFUSALS
     if verdict.blame is Blame.SUBJECT:
