@@ -22,7 +22,7 @@ OTHER_PATIENT = changed(A, PatientID="other")
 CORRECTED = changed(A, StudyDate="20260202")
 _OWN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}T\d{6}")
 _NOT_SIMULATED = {"PixelDataOffset", "HttpPort", "DicomPort", "IsHttpServerSecure", "ETag"}
-_NOT_SIMULATED |= {"CheckRevisions", "PluginsEnabled", "StorageAreaPlugin"}
+_NOT_SIMULATED |= {"CheckRevisions", "PluginsEnabled"}
 
 
 @pytest.fixture(params=[3600])

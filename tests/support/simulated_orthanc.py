@@ -442,6 +442,7 @@ def _system(orthanc: SimulatedOrthanc, *_: Any) -> Any:
     return {
         "ApiVersion": 16,
         "DatabaseBackendPlugin": None,
+        "StorageAreaPlugin": None,
         "DatabaseVersion": 6,
         "DicomAet": "ORTHANC",
         "Name": orthanc.name,

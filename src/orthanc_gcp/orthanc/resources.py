@@ -610,11 +610,20 @@ class OrthancSource:
             return False
 
     def misses_only(self, file: str) -> bool:
-        """Whether the storage folder is seen from here, and has the place of a file without it."""
+        """Whether the storage folder is seen from here, and has the place of a file without it.
+
+        Where a plugin keeps the files, the folder may be left from before that.
+        """
         if not _FILE_NAME.fullmatch(file):
             return False
         place = self._place(file)
-        return place.parent.is_dir() and not place.is_file()
+        return place.parent.is_dir() and not place.is_file() and self._keeps_files_itself()
+
+    def _keeps_files_itself(self) -> bool:
+        try:
+            return not self._call("GET", "/system").get("StorageAreaPlugin", True)
+        except OrthancError:
+            return False
 
     def _place(self, file: str) -> Path:
         return self._storage / file[:2] / file[2:4] / file

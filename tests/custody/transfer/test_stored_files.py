@@ -51,7 +51,7 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path):
-    with stub({}) as server:
+    with stub({"GET /system": {"StorageAreaPlugin": None}}) as server:
         clock = FakeClock()
         source = OrthancSource(OrthancRest(server.url), tmp_path)
         made = Room(server, StoredFiles(source, clock, lambda: 1.0), clock, tmp_path)
@@ -124,6 +124,20 @@ def test_a_folder_that_is_seen_to_miss_a_file(room):
     file = str(uuid.uuid4())
     assert room.files.failed(row("i0", file), "500") is Blame.UNKNOWN
     (room.storage / file[:2] / file[2:4]).mkdir(parents=True)
+    assert room.files.failed(row("i0", file), "500") is Blame.SUBJECT
+    room.hold(*range(COUNT))
+    room.lose(*range(COUNT))
+    assert room.files.failed(row("i0", file), "500") is Blame.SUBJECT
+
+
+def test_a_folder_that_is_left_from_before_a_plugin_keeps_the_files(room):
+    """An object storage, or a database: no file is missed in the folder."""
+    room.server.answers["GET /system"] = {"StorageAreaPlugin": "libOrthancAwsS3Storage.so"}
+    room.lose(*range(COUNT))
+    file = str(uuid.uuid4())
+    (room.storage / file[:2] / file[2:4]).mkdir(parents=True)
+    assert room.files.failed(row("i0", file), "500") is Blame.DESTINATION
+    room.give(*range(1, COUNT))
     assert room.files.failed(row("i0", file), "500") is Blame.SUBJECT
 
 

@@ -2,8 +2,9 @@
 
 An index that names a file which the storage does not have, or cannot give back, needs a person. A
 volume that is not mounted gives none, and is the fault of no instance. Which of the two it is shows
-in the storage folder, where that is seen from here, and otherwise in files of other instances,
-which are read. They are asked for anew at each failure: a restart of the worker forgets nothing.
+in the storage folder, where that is seen from here and Orthanc itself keeps the files in it, and
+otherwise in files of other instances, which are read. They are asked for anew at each failure: a
+restart of the worker forgets nothing.
 """
 
 from __future__ import annotations
