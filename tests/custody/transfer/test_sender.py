@@ -37,7 +37,14 @@ from orthanc_gcp.custody.transfer.refusals import (
 from orthanc_gcp.custody.transfer.sender import Sender
 from orthanc_gcp.custody.transfer.source_faults import MOST_UNREADABLE
 from orthanc_gcp.custody.verification.read_back import ReadBack
-from orthanc_gcp.dicomweb import DicomStore, InstanceResult, InstanceStatus, Part, Stored
+from orthanc_gcp.dicomweb import (
+    DicomStore,
+    InstanceResult,
+    InstanceStatus,
+    Part,
+    Stored,
+    StoreError,
+)
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer, Series
@@ -46,6 +53,7 @@ from orthanc_gcp.ledger.upgrade import prepare
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import StoreReason
 from orthanc_gcp.transport.authorization import Authorization
 from tests.dicomweb.conftest import (
     client,
@@ -788,6 +796,39 @@ def test_one_that_the_store_always_fails_at_while_others_are_taken_ends_in_quara
         behind.step()
     row = behind.rows()[0]
     assert row.state == State.QUARANTINED
+    assert row.attempts >= MOST_FAILURES
+
+
+class Gateway:
+    """In front of a store: it answers so whenever an odd instance is in a request."""
+
+    def __init__(self, store: DicomStore, odd: str, status: int) -> None:
+        self._store, self._odd, self._status = store, odd, status
+
+    def store(self, parts: Sequence[Part], **more: Any) -> Stored:
+        if any(part.sop_instance_uid == self._odd for part in parts):
+            raise StoreError(
+                f"answered {self._status}",
+                reason=StoreReason.UNAVAILABLE,
+                retryable=True,
+                status=self._status,
+                retry_after=5.0,
+            )
+        return self._store.store(parts, **more)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_one_for_which_a_gateway_always_says_when_to_come_again_holds_up_no_other(behind, status):
+    behind.receive(*(make_dicom() for _ in range(6)))
+    behind.store = Gateway(behind.store, behind.rows()[0].sop_instance_uid, status)
+    behind.step_until(lambda: behind.states()[1:] == [State.ACKNOWLEDGED] * 5, 30)
+    for _ in range(2 * MOST_FAILURES):
+        behind.receive(make_dicom())
+        behind.step()
+        behind.step()
+    assert set(behind.states()[1:]) == {State.ACKNOWLEDGED}
+    row = behind.rows()[0]
+    assert (row.state, row.reason) == (State.QUARANTINED, "unavailable")
     assert row.attempts >= MOST_FAILURES
 
 

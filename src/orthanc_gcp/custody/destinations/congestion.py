@@ -21,7 +21,7 @@ from orthanc_gcp.errors import GcpError, StoreError
 from orthanc_gcp.ledger.rows import Amount
 from orthanc_gcp.outages import Outage
 
-__all__ = ["CongestionWindow", "Totals"]
+__all__ = ["ASKS_FOR_LESS", "CongestionWindow", "Totals"]
 
 MEGABYTE = 1 << 20
 SMALLEST, FIRST, LARGEST = MEGABYTE // 4, 32 * MEGABYTE, 64 * MEGABYTE

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from orthanc_gcp.auth.token_source import TokenSource
+from orthanc_gcp.custody.destinations.congestion import ASKS_FOR_LESS
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
 from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.outcomes import BISECT_AFTER, most_together, quarantined, requeued
@@ -33,6 +34,8 @@ _REFUSE_INSTANCES = (400, 409, 411, 413, 415, 422)
 _REFUSE_ALL_OR_ONE = (403, 404)
 """What the store says to an account without a permission, and a proxy of what it does not let pass:
 PUT, v1beta1 of the API, or what one instance holds."""
+_OF_ALL = (401, 403, 404, 429)
+"""What it says to an account without a token, a permission or a quota."""
 MOST_UNKNOWN_REFUSALS = 4
 """Attempts of an instance alone that the store refuses without a reason that is known."""
 FEWEST_REFUSALS = 3
@@ -92,14 +95,14 @@ class StoreRefusals:
         doubtful = apart or destination.congestion.failures >= BISECT_AFTER
         if _is_about_instances(error) or (doubtful and error.status in _REFUSE_ALL_OR_ONE):
             return self.of_instances(destination, transfers, error, began)
-        unavailable = error.status == 503
-        asks_for_less = unavailable or error.status == 429 or error.retry_after is not None
+        asks_for_less = error.status in ASKS_FOR_LESS or error.retry_after is not None
         # One instance may be what the store is always unavailable for.
+        may_be_one = error.status not in _OF_ALL
         suspect = together == 1 and transfers[0].attempts >= BISECT_AFTER
-        if asks_for_less and not (unavailable and suspect):
+        if asks_for_less and not (may_be_one and suspect):
             pause = destination.congestion.throttled(error, began)
             return [
-                self.delayed(row, reason, words, together, pause=pause, counts=unavailable)
+                self.delayed(row, reason, words, together, pause=pause, counts=may_be_one)
                 for row in transfers
             ]
         if error.status == 401:
