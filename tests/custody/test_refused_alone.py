@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import pytest
+import urllib3
 
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.reporting.operations import retry
 from orthanc_gcp.dicomweb import DicomStore
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.transport.authorization import Authorization
 from tests.custody.life_of_one import emulator, life
-from tests.custody.test_kept_versions import OLD, file_of
+from tests.custody.test_kept_versions import OLD, ONE, file_of
+from tests.support.sent import dataset
+from tests.support.simulated_worker import ACCOUNT
 
 __all__ = ["emulator", "life"]
+
+
+@ONE
+def test_a_study_that_is_being_deleted_for_minutes_is_waited_for(life, monkeypatch):
+    """Others are taken meanwhile."""
+    index, orthanc = life.orthancs[0].index, life.orthancs[0]
+    mine = life.receive(index, OLD)
+    life.run()
+    life.emulator.fault_settings.change(operationDelay=240)
+    headers = {"Authorization": f"Bearer {life.emulator.access_token()}"}
+    with urllib3.PoolManager(retries=False) as http:
+        url = f"{life.store.url}/studies/{dataset(OLD).StudyInstanceUID}"
+        assert http.request("DELETE", url, headers=headers).status == 200
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.storage)
+    (resource,) = (one.identifier for one in index.of_level("Instance"))
+    send_on_demand(life.ledger, source, ACCOUNT, [resource])
+    monkeypatch.setattr(life, "nothing_false", lambda: None)
+    for number in range(1, 40):
+        life.receive(index, file_of(0, number, 0, 0, 0))
+        life.run(2)
+        state, reason = life.states()[mine]
+        assert state != "quarantined"
+    assert (state, reason) == ("delayed", "refused")
+    life.be_well()
 
 
 @pytest.mark.parametrize("status", [403, 404])

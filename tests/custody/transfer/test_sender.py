@@ -853,7 +853,7 @@ class Refusing:
     ("result", "reason", "most"),
     [
         (NO_ROOM, "busy", MOST_LONELY_REFUSALS),
-        (INTERNAL_ERROR, "refused", MOST_UNKNOWN_REFUSALS),
+        (INTERNAL_ERROR, "refused", MOST_LONELY_REFUSALS),
     ],
 )
 def test_one_that_the_store_alone_never_takes_ends_in_quarantine(behind, result, reason, most):

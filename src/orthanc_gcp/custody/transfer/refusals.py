@@ -41,7 +41,7 @@ MOST_UNKNOWN_REFUSALS = 4
 FEWEST_REFUSALS = 3
 """Of these, since the worker began."""
 MOST_LONELY_REFUSALS = 16
-"""The same where nothing else is sent meanwhile that would succeed."""
+"""The same where nothing else is sent meanwhile that would succeed, or for what may pass."""
 MOST_FAILURES = 16
 """Attempts of an instance that the store fails at, while it takes others, since the worker began: a
 store that fails now and then does not fail so often at one."""
@@ -51,6 +51,8 @@ MOST_UNREAD, MOST_LONELY_UNREAD = 16, 64
 """The same where the store fails at it, while others are compared, and while there are none."""
 _MOST_UNREAD = {Blame.SUBJECT: MOST_UNREAD, Blame.UNKNOWN: MOST_LONELY_UNREAD}
 _UNCOMPARED = "the store has something under its UIDs, which could not be compared"
+_MAY_PASS = (InstanceStatus.BUSY, TransferReason.REFUSED)
+"""Why the store does not take an instance that it names, for minutes: as its study is deleted."""
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
@@ -159,7 +161,7 @@ class StoreRefusals:
         if verdict.blame is Blame.DESTINATION:
             return self._shared(destination, transfers, error)
         counts = verdict.blame is not Blame.DOUBTFUL
-        known = verdict.blame is Blame.SUBJECT and error.reason != InstanceStatus.BUSY
+        known = verdict.blame is Blame.SUBJECT and error.reason not in _MAY_PASS
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
         if known and error.reason == StoreReason.TOO_LARGE:
             most = 1
