@@ -26,6 +26,7 @@ from tests.support.ledgers import sqlite_ledger
 from tests.support.orthanc import Orthanc, wait_until
 from tests.support.sent import changed, dataset, record, rows, send
 from tests.support.site import make_instance
+from tests.support.threads import without_threads
 
 __all__ = ["sqlite_ledger"]
 
@@ -293,6 +294,16 @@ def test_one_that_takes_long_keeps_no_other_back(room, monkeypatch):
     for some in portions:
         found |= some
     assert found == {row.id: Comparison(read=True) for row in refused}
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_where_no_thread_can_be_started_the_sending_one_compares(room, threads):
+    """As at a limit of tasks."""
+    files = [make_instance() for _ in range(4)]
+    with without_threads("ThreadPoolExecutor", but=threads):
+        found = room.compare_all(*((file, file) for file in files))
+    assert found == [Comparison(read=True)] * 4
+    assert room.store.files == 4
 
 
 def test_no_more_are_read_at_once_than_there_are_connections(room, stow, monkeypatch):

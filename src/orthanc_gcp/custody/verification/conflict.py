@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from orthanc_gcp.ledger.rows import Seen, Transfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.thread_pools import submit
 
 __all__ = ["OF_ALL", "READERS", "Comparison", "Conflicts"]
 
@@ -120,7 +121,12 @@ class Conflicts:
             yield {row.id: compare(row, sha256)}
         if unknown:
             with ThreadPoolExecutor(min(READERS, len(unknown))) as pool:
-                left = {pool.submit(compare, *one): one[0].id for one in unknown}
+                left: dict[Future[Comparison], int] = {}
+                for row, sha256 in unknown:
+                    try:
+                        left[submit(pool, partial(compare, row, sha256))] = row.id
+                    except RuntimeError:  # at a limit of tasks: this thread does it
+                        yield {row.id: compare(row, sha256)}
                 while left:
                     done, _ = wait(left, TOGETHER)
                     if done:
