@@ -599,6 +599,19 @@ def test_what_the_store_has_lost_and_orthanc_deleted_needs_a_person(deleted):
     assert (row.state, row.reason) == (State.QUARANTINED, "lost")
 
 
+@pytest.mark.parametrize("status", [400, 500])
+def test_what_was_read_is_not_absent_any_more_though_the_store_does_not_take_it(
+    behind, front, status
+):
+    """One later absence is the first again."""
+    behind.receive(make_dicom(), make_dicom())
+    with behind.ledger.writing() as connection:
+        connection.execute(transfers.update().values(absent_since=behind.wall.now - ABSENT_FOR))
+    front.dislikes[b"DICM"] = status
+    behind.step()
+    assert [row.absent_since for row in behind.rows()] == [None] * 2
+
+
 def test_a_worker_that_stops_leaves_its_batch_as_it_was(room):
     room.receive(make_dicom())
     room.stop = True

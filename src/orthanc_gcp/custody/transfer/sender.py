@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -177,13 +177,15 @@ class Sender:
                 stored = self._store(destination, batch, transfers, parts, throttle)
         except SourceError as error:
             self.source.files.succeeded(digests, began)
-            yield self.source.without(transfers, error, md5s)
+            yield self.source.without(_present(transfers, digests), error, md5s)
             return
         except StoreError as error:
             self.source.files.succeeded(digests, began)
-            yield self._refusals.of_request(destination, transfers, error, began)
+            present = _present(transfers, digests)
+            yield self._refusals.of_request(destination, present, error, began)
             return
         self.source.files.succeeded(digests, began)
+        transfers = _present(transfers, digests)
         settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
         if not settled:
             yield self._untaken(destination, transfers, stored, began)
@@ -420,6 +422,16 @@ class _Throttle:
 
 _UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus.OTHER)
 """It may be the store that is at fault, and not what was sent: an internal error is named so."""
+
+
+def _present(transfers: Sequence[Transfer], digests: Container[str]) -> list[Transfer]:
+    """The same; those whose files were read are not absent from Orthanc."""
+    return [
+        replace(row, absent_since=None)
+        if row.absent_since is not None and row.orthanc_id in digests
+        else row
+        for row in transfers
+    ]
 
 
 def _patience(transfers: Sequence[Transfer]) -> float:
