@@ -215,7 +215,7 @@ def test_what_was_compared_before_a_doubt_is_not_called_so_any_more(ledger, cloc
     assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [None]
 
 
-def test_what_was_compared_before_an_audit_has_missed_it_is_not_called_so_any_more(ledger):
+def test_what_was_compared_before_an_audit_has_missed_it_is_read_once_more(ledger, clock):
     receive(ledger, "one", 10.0)
     sent(ledger, "one", sha256="same")
     confirm(ledger)
@@ -224,8 +224,15 @@ def test_what_was_compared_before_an_audit_has_missed_it_is_not_called_so_any_mo
     with ledger.reading() as connection:
         query = sql.select(transfers).where(transfers.c.orthanc_id == "one")
         lost = connection.execute(query).all()
+    before = clock.now
+    clock.now += 5
     assert ledger.confirmations.requeue_lost(lost) == 1
-    assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [None]
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    assert row.reason is None
+    ledger.confirmations.confirm({row.id: before}, {row.id: "same"})
+    assert states(ledger)["two"] == State.ACKNOWLEDGED
+    ledger.confirmations.confirm({row.id: clock.now}, {row.id: "same"})
+    assert states(ledger)["two"] == State.CONFIRMED
 
 
 def test_when_the_newer_is_withdrawn_the_older_waits_again(ledger):

@@ -376,7 +376,7 @@ class Confirmations:
         words = "the store acknowledged it, and a comparison did not find it there"
         with writing(self._engine) as connection:
             rows = _stored(connection, lost)
-            doubt_others(connection, rows)
+            doubt_others(connection, self._now(), rows)
             self._send_again(connection, rows, TransferReason.MISSING, words)
         return len(rows)
 

@@ -234,11 +234,14 @@ def doubt_same(
     _doubt(connection, now, others)
 
 
-def doubt_others(connection: sql.Connection, rows: Sequence[int]) -> None:
+def doubt_others(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
     """What else is confirmed of the instances of these rows does not say what the store has now."""
     others = {other.id for _, other in _of_one_instance(connection, rows) if other.state in _STORED}
     for some in portions(sorted(others.difference(rows)), MOST_PARAMETERS):
-        connection.execute(transfers.update().where(transfers.c.id.in_(some)).values(_UNSURE))
+        mine = transfers.c.id.in_(some)
+        connection.execute(transfers.update().where(mine).values(_UNSURE))
+        is_read = transfers.c.state == State.ACKNOWLEDGED
+        connection.execute(transfers.update().where(mine, is_read).values(next_attempt_at=now))
 
 
 _UNSURE: dict[str, Any] = {
