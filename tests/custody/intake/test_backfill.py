@@ -404,6 +404,32 @@ def test_it_begins_anew_for_a_new_store(orthanc, desk):
     assert desk().step() is False
 
 
+def test_an_account_that_is_put_back_gets_what_was_written_down_without_it(orthanc, desk):
+    for _ in range(2):
+        upload(orthanc, make_study(instances=3))
+    options, both = BackfillOptions(max_queued_instances=6), (ACCOUNT, "other")
+    desk(options, both).fill()  # the first study, and no more while "other" takes nothing
+    alone = desk(options)
+    alone.send(9)
+    alone.fill()
+    assert alone.backlog.left() == 0
+    again = desk(BackfillOptions(), both)
+    assert progress(again.ledger, again.backlog, again.options, again.clock.utc()) is None
+    again.fill()
+    assert sorted(row.account for row in again.rows()) == [ACCOUNT] * 6 + ["other"] * 6
+    assert again.backlog.run.number == 2
+
+
+def test_without_rules_no_study_is_done(orthanc, desk):
+    upload(orthanc, make_study(instances=3))
+    assert desk().step()  # the list is begun
+    assert desk().step()
+    desk(None, ()).fill()
+    again = desk()
+    again.fill()
+    assert len(again.rows()) == 3
+
+
 def test_one_of_an_older_release_goes_on(orthanc, desk):
     """It has not written down which stores it was for."""
     upload(orthanc, make_study(instances=3))

@@ -145,7 +145,7 @@ class Backfill:
         """
         if self._options is None or not source or not self.is_open(source):
             return False
-        if not self._is_index(source):
+        if not self._rules.accounts or not self._is_index(source):
             return False
         studies = BackfillStudies(self._ledger, source, self._rules.accounts)
         run = studies.run

@@ -44,7 +44,8 @@ class Run:
     recorded
         Instances that were written down, each once for every destination.
     destinations
-        Those that it writes them down for; none of a release that did not write it down.
+        Those that all of them are written down for, but for those that are still to be; none of a
+        release that did not write it down.
     """
 
     number: int
@@ -184,12 +185,17 @@ class BackfillStudies:
             return list(connection.scalars(query))
 
     def drop(self, run: Run, studies: Sequence[str], recorded: int) -> None:
-        """These studies are done; and so many more instances were written down."""
-        if studies:
-            with self._ledger.writing() as connection:
-                chosen = self._mine & backfill_studies.c.orthanc_id.in_(studies)
-                connection.execute(backfill_studies.delete().where(chosen))
+        """These studies are done where the accounts send by now; so many more were written down."""
         self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
+        if not studies:
+            return
+        mine = {*self.destinations}
+        if not mine.issuperset(run.destinations):
+            left = tuple(one for one in run.destinations if one in mine)
+            self._advance(run, lambda now: replace(now, destinations=left))
+        with self._ledger.writing() as connection:
+            chosen = self._mine & backfill_studies.c.orthanc_id.in_(studies)
+            connection.execute(backfill_studies.delete().where(chosen))
 
     def left(self) -> int:
         """How many studies have still to be written down."""
