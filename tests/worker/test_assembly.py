@@ -17,7 +17,9 @@ from orthanc_gcp.errors import ConfigurationError
 from orthanc_gcp.ledger.workers import note_served, served
 from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.orthanc.rest import OrthancRest
+from orthanc_gcp.worker import assembly
 from orthanc_gcp.worker.assembly import assemble
+from tests.support.front import Front
 from tests.support.keys import STORE
 from tests.support.orthanc import free_port, wait_until
 from tests.support.orthanc_life import file_of
@@ -151,3 +153,29 @@ def test_where_nothing_is_sent_no_moment_is_noted(tmp_path, orthanc, sends):
         worker.stop()
         thread.join(20)
     assert noted.is_file() == sends
+
+
+def test_an_index_that_is_there_and_cannot_be_read_needs_a_person(tmp_path, orthanc, monkeypatch):
+    """Though the ledger has it as seen: no other worker follows it."""
+    monkeypatch.setattr(assembly, "SEEN_WITHIN", 1.0)
+    settings = read(tmp_path, Database=f"sqlite:///{tmp_path}/ledger.sqlite")
+    with Front() as front:
+        front.target = orthanc.url
+        worker = assemble(settings, OrthancRest(front.url), "w", 5.5)
+        needs_person = worker._parts.problems._find
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            wait_until(lambda: worker._parts.follower.known, 20)
+            front.hides = {"/tools/bulk-content": 403}
+            orthanc.index.receive(file_of(0, 0, 0, 0, 0))
+            wait_until(needs_person, 20)
+            (problem,) = needs_person()
+            assert "not read, and not sent" in problem.message
+            assert "403" in problem.message
+            front.hides = {}
+            wait_until(lambda: needs_person() == [], 20)
+        finally:
+            worker.stop()
+            thread.join(20)
+            front.shutdown()

@@ -385,7 +385,8 @@ class _Assembly:
         """What this worker has not been able to do for as long as its index counts as seen."""
         found = []
         if failing := self._attempts.failing(FOLLOWING, SEEN_WITHIN):
-            followed_by_others = "" if failing.is_own else self._follower.known
+            is_own = failing.is_own or self._follower.cannot_read
+            followed_by_others = "" if is_own else self._follower.known
             found = unread(self._ledger, followed_by_others, failing.since_utc, failing.words)
         if not found and (failing := self._attempts.failing(DISPATCHING, SEEN_WITHIN)):
             found = [unsent(failing.since_utc, failing.words)]

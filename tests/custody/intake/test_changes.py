@@ -19,6 +19,7 @@ from orthanc_gcp.custody.intake.identity import NEVER, READ_MARGIN
 from orthanc_gcp.custody.intake.inventory import BESIDE_NEWS_EVERY, COMPARE_AT_MOST_EVERY
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
+from orthanc_gcp.custody.intake.recognition import REFUSE_AFTER
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.intake.selection import RETRY_SHARE
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError, OrthancUnavailableError
@@ -488,11 +489,11 @@ def front(orthanc):
         front.shutdown()
 
 
-def make_behind(ledger, orthanc, front, since):
+def make_behind(ledger, orthanc, front, since, **more):
     """A follower that asks by a proxy."""
     source = OrthancSource(OrthancRest(front.url, timeout=1), orthanc.folder / "storage")
     rules, clock = Rules([SendRule(to="a")], source.attributes), FakeClock()
-    follower = Follower(ledger, source, rules, clock, lambda: None, since)
+    follower = Follower(ledger, source, rules, clock, lambda: None, since, **more)
     follower.clock = clock
     return follower
 
@@ -521,6 +522,51 @@ def test_an_instance_that_is_never_described_holds_up_nobody(ledger, orthanc, fr
     read_all(again)
     assert states(ledger).keys() == {never, *sent}
     assert ledger.arrivals.unreadable(SOURCE) == []
+
+
+def test_what_is_recognized_but_cannot_be_read_has_not_succeeded(ledger, orthanc, front):
+    time.sleep(1.1 - time.time() % 1)
+    follower = make_behind(ledger, orthanc, front, time.time())
+    sent = upload(orthanc, [make_instance()])
+    read_all(follower)
+    sent += upload(orthanc, make_study(instances=2))
+    front.hides = {"/tools/bulk-content": 403}
+    for _ in range(5):
+        with pytest.raises(OrthancRefusedError, match="403"):
+            follower.step()
+        follower.clock.time += REFUSE_AFTER / 3
+    assert follower.cannot_read
+    assert follower.candidate == "", "another worker may read it"
+    front.hides = {}
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+    assert (follower.candidate, follower.cannot_read) == (SOURCE, False)
+
+
+def test_who_could_not_read_an_index_waits_whether_another_worker_follows_it(
+    ledger, orthanc, front
+):
+    time.sleep(1.1 - time.time() % 1)
+    followed = [SOURCE]
+    follower = make_behind(ledger, orthanc, front, time.time(), follows=followed.__contains__)
+    upload(orthanc, [make_instance()])
+    read_all(follower)
+    (new,) = upload(orthanc, [make_instance()])
+    front.dislikes = {new.encode(): 403}
+    with pytest.raises(OrthancRefusedError):
+        follower.step()
+    followed.clear()
+    for _ in range(3):
+        with pytest.raises(OrthancRefusedError, match="403"):
+            follower.step()
+        assert follower.candidate == SOURCE, "nobody else may want it"
+        follower.clock.time += REFUSE_AFTER / 2
+    follower.clock.time += REFUSE_AFTER
+    read_all(follower)
+    assert not follower.cannot_read
+    followed.append(SOURCE)
+    with pytest.raises(OrthancRefusedError, match="403"):
+        read_all(follower)
 
 
 class Listing(Front):

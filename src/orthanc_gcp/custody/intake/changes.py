@@ -30,6 +30,7 @@ from orthanc_gcp.custody.intake.missing import MOST_MISSING, MissingChanges, mis
 from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.recognition import (
     RECOGNIZE_EVERY,
+    REFUSE_AFTER,
     Accepted,
     Pending,
     Recognition,
@@ -60,6 +61,8 @@ OVERLAP = 20
 NEW_FOR = 86400.0
 """Seconds for which a study counts as new: an index may be read again from its beginning."""
 NOTE_READ_EVERY = 60.0
+_FAILED_FOR = 2 * REFUSE_AFTER
+"""Seconds for which it counts that an index could not be read, after it was let go."""
 _STABLE = ("StableSeries", "StableStudy")
 
 
@@ -131,6 +134,7 @@ class Follower:
         self._let_go_at: Cursor | None = None
         self._undone: tuple[str, Collection[Sequence[float]]] | None = None
         self._read_before = _ReadBefore()
+        self._failure: tuple[OrthancError, float] | None = None
         self._seen_at = self._swept_at = float("-inf")
 
     @property
@@ -147,6 +151,11 @@ class Follower:
     def candidate(self) -> str:
         """The same, before it is known for sure: whoever follows that index can find out."""
         return self._recognition.candidate
+
+    @property
+    def cannot_read(self) -> bool:
+        """Whether what this worker follows, and no other, cannot be read, though it is there."""
+        return self._failed_lately() is not None
 
     def is_index(self, source: str) -> bool:
         """Whether Orthanc has the index, as was seen just now, that the ledger calls so."""
@@ -187,6 +196,10 @@ class Follower:
             is_away = isinstance(error, OrthancUnavailableError | OrthancRefusedError)
             self._recognition.note_failure(is_away=is_away)
             raise
+        if not self._recognition.follows and (failure := self._failed_lately()):
+            # This worker may follow it again at once: it has not succeeded with what had failed.
+            raise failure.with_traceback(None)
+        self._failure = None
         self._recognition.note_success()
         return done
 
@@ -195,8 +208,25 @@ class Follower:
         if not follows:
             self._let_go()
         if self._recognition.is_due(follows=follows):
-            return self._recognize()
-        return follows and self._follow()
+            done = self._recognize()
+            if self._failure is None:
+                return done
+            follows = self._recognition.follows
+        return follows and self._follow_or_note()
+
+    def _follow_or_note(self) -> bool:
+        try:
+            return self._follow()
+        except OrthancError as error:
+            self._failure = error, self._clock.now()
+            raise
+
+    def _failed_lately(self) -> OrthancError | None:
+        """Why what was followed could not be read, if that was just now."""
+        if self._failure is None:
+            return None
+        error, failed_at = self._failure
+        return error if 0 <= self._clock.now() - failed_at < _FAILED_FOR else None
 
     def _follow(self) -> bool:
         cursor = self._cursor or self._resume()
