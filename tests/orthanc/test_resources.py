@@ -248,6 +248,30 @@ def test_one_that_orthanc_refuses_to_describe_hides_no_other(tmp_path):
     assert len(asked) < 40
 
 
+def test_as_many_as_there_are_in_a_row_hide_no_other(tmp_path):
+    names = [str(number) for number in range(8)]
+    with stub(refusing({"0", "1", "2", "3"}, [])) as server:
+        found, refused = OrthancSource(OrthancRest(server.url), tmp_path).describe_each(names)
+        assert (found, sorted(refused)) == ([], ["0", "1", "2", "3"])
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_those_that_are_all_of_the_question_are_told_from_an_orthanc_that_refuses(tmp_path, odd):
+    names = [str(number) for number in range(5)]
+    answers = {
+        "GET /statistics": {"CountInstances": 6},
+        **{f"GET /instances?since={begin}&limit=5": [*names, "9"] for begin in range(2)},
+        **refusing({*names, "9"} if odd else {*names}, []),
+    }
+    with stub(answers) as server:
+        source = OrthancSource(OrthancRest(server.url), tmp_path)
+        if odd:
+            with pytest.raises(OrthancRefusedError):
+                source.describe_each(names)
+        else:
+            assert sorted(source.describe_each(names)[1]) == names
+
+
 def test_those_that_are_never_answered_cost_little_time(tmp_path):
     """Each that is asked for alone takes the time limit: some of their portion are left out."""
     names, waits, stop = [str(number) for number in range(450)], [], threading.Event()

@@ -416,10 +416,37 @@ class OrthancSource:
                 left += [] if is_one else _parts(some, 1 if waited else (len(some) + 1) // 2)
                 refused += some if is_one else []
                 unanswered += is_one and waited
-                of_all = len(refused) >= _REFUSED_ALIKE and not answered
-                if error.status in _OF_USER or of_all:
+                if error.status in _OF_USER:
                     raise
+                if len(refused) >= _REFUSED_ALIKE and not answered:
+                    if not self._describes_another(resources, refused):
+                        raise
+                    answered = True
         return found, refused
+
+    def _describes_another(self, resources: Sequence[str], but: Collection[str]) -> bool:
+        """Whether any other instance is described: the last of these, or some by chance."""
+        last = [name for name in resources[-1:] if name not in but]
+        others = [name for name in self._some_names() if name not in resources]
+        for name in (last + others)[:_PROBES]:
+            try:
+                with self._orthanc.asking_for_some():
+                    self.describe([name])
+            except OrthancRefusedError as error:
+                if error.status == UNANSWERED:
+                    return False
+            else:
+                return True
+        return False
+
+    def _some_names(self) -> list[str]:
+        """Some instances that follow each other; none where they are not listed."""
+        try:
+            count = int(self._call("GET", "/statistics")["CountInstances"])
+            begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
+            return list(self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}"))
+        except (OrthancError, LookupError, TypeError, ValueError):
+            return []
 
     def size(self, resource: str) -> int | None:
         """The size of an instance in bytes, None without it.

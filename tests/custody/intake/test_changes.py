@@ -524,6 +524,23 @@ def test_an_instance_that_is_never_described_holds_up_nobody(ledger, orthanc, fr
     assert ledger.arrivals.unreadable(SOURCE) == []
 
 
+def test_some_that_are_refused_in_a_row_hold_up_no_other(ledger, orthanc, front):
+    """Neither what comes behind them nor the comparison, which asks for them alone."""
+    time.sleep(1.1 - time.time() % 1)
+    since = time.time()
+    follower = make_behind(ledger, orthanc, front, since)
+    read_all(follower)
+    refused = upload(orthanc, make_study(instances=4))
+    sent = upload(orthanc, make_study(instances=2))
+    front.dislikes = {name.encode(): 500 for name in refused}
+    read_all(follower)
+    assert states(ledger) == dict.fromkeys(sent, State.WAITING)
+    again = make_behind(ledger, orthanc, front, since)  # after a restart
+    read_all(again)
+    assert again._comparison.has_ended
+    assert sorted(ledger.arrivals.unreadable(SOURCE)) == sorted(refused)
+
+
 def test_what_is_recognized_but_cannot_be_read_has_not_succeeded(ledger, orthanc, front):
     time.sleep(1.1 - time.time() % 1)
     follower = make_behind(ledger, orthanc, front, time.time())

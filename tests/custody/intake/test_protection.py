@@ -660,6 +660,24 @@ def refuse():
     raise OrthancRefusedError("answered 500", status=500)
 
 
+def test_what_is_confirmed_is_released_though_some_are_never_described(room):
+    """Three in a row are not all that there are."""
+    room.receive("a").receive("b").start().receive("a").receive("b").read()
+    odd = [room.orthanc.json("POST", "/instances", make_instance(patient="x")) for _ in range(3)]
+    with Front() as front:
+        front.target = room.orthanc.url
+        front.dislikes = {one["ID"].encode(): 500 for one in odd}
+        room.source = OrthancSource(OrthancRest(front.url), room.orthanc.folder / "storage")
+        room.start()
+        source = room.follower.source
+        assert len(room.ledger.arrivals.unreadable(source)) == 3
+        assert room.guards == {"a": Guard.OWN, "b": Guard.OWN}
+        room.settle("a")
+        room.scan(100)
+        assert room.guards == {"b": Guard.OWN}
+        front.shutdown()
+
+
 def test_a_damaged_row_stops_nobody(room):
     room.receive("A").read()
     with room.ledger.writing() as connection:
