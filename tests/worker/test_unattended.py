@@ -21,6 +21,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.unattended import command
 from orthanc_gcp.worker import unattended
 from orthanc_gcp.worker.handshake import WorkerInput
+from tests.support.keys import STORE
 from tests.support.ledgers import A, arrival
 from tests.support.orthanc import Orthanc, free_port
 from tests.support.simulation import FakeClock
@@ -117,6 +118,17 @@ def test_without_a_rule_nothing_is_protected_any_more(answer, waiting, orthanc):
     assert answer(orthanc=orthanc.url)[0] == 0
     assert orthanc.guarded() == [False, True]
     assert not Patients(waiting).known()
+
+
+@pytest.mark.parametrize(
+    "send", [[{"To": A, "Modality": "CT"}], {"To": A}, [{"To": A, "Modalities": [3]}]]
+)
+def test_a_mistake_in_the_only_rule_removes_none(answer, waiting, orthanc, send):
+    assert answer(orthanc=orthanc.url, Accounts={A: STORE}, Send=send)[0] == 0
+    assert orthanc.guarded() == [True, True]
+    assert Patients(waiting).known()
+    assert answer(orthanc=orthanc.url, Send=send, ProtectUnsent=False)[0] == 0
+    assert orthanc.guarded() == [False, True]
 
 
 def test_a_worker_that_was_started_by_hand_protects_it(answer, waiting, orthanc):

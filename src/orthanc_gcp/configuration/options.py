@@ -357,9 +357,12 @@ class Settings:
 
     @property
     def protects(self) -> bool:
-        """Whether Orthanc is kept from recycling what is not sent; by default where rules are."""
+        """Whether Orthanc is kept from recycling what is not sent; by default where rules are.
+
+        One with a mistake in it is one that was meant.
+        """
         said = self.section.protect_unsent
-        return bool(self.rules) if said is None else said
+        return bool(self.rules or self.rule_problems) if said is None else said
 
     @property
     def has_rules(self) -> bool:

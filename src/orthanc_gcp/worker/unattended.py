@@ -59,8 +59,12 @@ def main() -> int:
 
 
 def _release(settings: configuration.Settings, given: WorkerInput) -> None:
-    """Release what is protected, unless a worker follows the index; Orthanc may have to start."""
-    if not given.orthanc:
+    """Release what is protected, unless a worker follows the index; Orthanc may have to start.
+
+    Where a rule has a mistake in it, it waits for that rule.
+    """
+    is_waited_for = settings.protects and settings.rule_problems
+    if not given.orthanc or is_waited_for:
         return
     engine = database.connect(database.url_for(settings))
     rest = OrthancRest(
