@@ -110,8 +110,12 @@ class Recycling:
         return self._call("PUT", patient, "protected", int(protected)) is not None
 
     def size_bytes(self, patient: str) -> int | None:
-        """How much of its storage a patient takes; None where Orthanc does not have it."""
-        found = self._call("GET", patient, "statistics")
+        """How much of its storage a patient takes; None where Orthanc does not have it.
+
+        Orthanc counts it instance by instance, which may take longer than it may take to answer.
+        """
+        with self._orthanc.asking_for_some():
+            found = self._call("GET", patient, "statistics")
         return None if found is None else int(found["DiskSize"])
 
     def _call(self, method: str, patient: str, what: str, body: int | None = None) -> Any:

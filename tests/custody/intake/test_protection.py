@@ -251,6 +251,22 @@ def test_by_bytes(room, clock):
     assert room.guards == {"A": Guard.OWN, "B": Guard.NO_ROOM, "C": Guard.OWN}
 
 
+def test_a_patient_whose_size_takes_orthanc_too_long_is_protected(room):
+    """By what is known of it; nor is it in the way of another."""
+    with Front() as front:
+        front.target = room.orthanc.url
+        rest = OrthancRest(front.url, timeout=1)
+        room.source = OrthancSource(rest, room.orthanc.folder / "storage")
+        room.limits = StorageLimits(mebibytes=100)
+        room.start().receive("A", "B")
+        front.stalls = f"/patients/{room.patients['A']}/statistics"
+        room.read()
+        assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
+        assert room.protected == {"A": True, "B": True}
+        front.closed.set()
+        front.shutdown()
+
+
 def test_what_is_received_again_takes_its_place_once(room, clock):
     """As Orthanc overwrites it, or its changes are read once more: there is room for the others."""
     room.limits = StorageLimits(mebibytes=1)
