@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import threading
@@ -228,6 +229,21 @@ def test_a_disk_that_gives_an_error_leaves_it_to_orthanc(tmp_path):
         OrthancSource(OrthancRest(server.url), tmp_path).read("1", file, 0) as pieces,
     ):
         assert b"".join(pieces) == b"dicm"
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_digest_of_a_large_file_comes_further_with_each_piece(tmp_path, is_stored):
+    """A file of gigabytes takes longer than a step may without that."""
+    file, content = "01234567-89ab-cdef-0123-456789abcdef", bytes(128) + b"DICM" + bytes(1_000_000)
+    if is_stored:
+        (tmp_path / "01" / "23").mkdir(parents=True)
+        (tmp_path / "01" / "23" / file).write_bytes(content)
+    with stub({} if is_stored else {"GET /instances/1/file": content}) as server:
+        rest, told = OrthancRest(server.url), []
+        rest.on_answer = lambda: told.append(1)
+        found = OrthancSource(rest, tmp_path).sha256("1", file, len(content))
+    assert found == hashlib.sha256(content).hexdigest()
+    assert len(told) >= 4
 
 
 def refusing(odd: set[str], seen: list[int]):

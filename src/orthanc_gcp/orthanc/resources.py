@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -588,6 +589,25 @@ class OrthancSource:
         # Orthanc reads no option there: of another version, a cache has to know another address.
         version = f"?{file}" if _FILE_NAME.fullmatch(file) else ""
         return self._orthanc.read(f"/instances/{resource}/file{version}")
+
+    def sha256(self, resource: str, file: str, size: int) -> str:
+        """The digest of the stored bytes, in hexadecimal, however long it takes to read them.
+
+        Raises
+        ------
+        OrthancGoneError
+            It was deleted.
+        OrthancRefusedError
+            Orthanc refuses, or breaks off, though it answers otherwise.
+        OrthancUnavailableError
+            Orthanc is away.
+        """
+        found = hashlib.sha256()
+        with self._orthanc.asking_for_some(), self.read(resource, file, size) as pieces:
+            for piece in pieces:
+                found.update(piece)
+                self._orthanc.on_answer()
+        return found.hexdigest()
 
     def reads_others(self, but: Collection[str]) -> bool | None:
         """Whether Orthanc gives the files of some other instances, chosen by chance.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import socket
 
 import pytest
 
@@ -18,7 +18,10 @@ from orthanc_gcp.ledger.retrievals.rows import (
     RetrievalOutcome,
 )
 from orthanc_gcp.ledger.schema import Priority, RetrievedState, State
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.ledgers import ORTHANC, A, arrival, claim, states
+from tests.support.raw_server import RawServer
 
 FILE = b"the file"
 DIGESTS = Digests(len(FILE), hashlib.md5(FILE).hexdigest(), hashlib.sha256(FILE).hexdigest())
@@ -33,11 +36,10 @@ class Orthanc:
     def md5s(self, instances):
         return {one: hashlib.md5(self.file).hexdigest() for one in instances if self.md5}
 
-    @contextmanager
-    def read(self, _identifier, _file, _size):
+    def sha256(self, _identifier, _file, _size):
         if self.file is None:
             raise OrthancGoneError("gone", status=404)
-        yield iter([self.file])
+        return hashlib.sha256(self.file).hexdigest()
 
 
 def retrieved(ledger, uids=("study", "series", "1.x"), file=None):
@@ -123,6 +125,28 @@ def test_one_that_cannot_be_read_is_sent(ledger):
     orthanc = Orthanc(md5=False)
     orthanc.file = None
     assert recorded(ledger, orthanc, arrival("x")) == {"x": State.WAITING}
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_one_that_orthanc_breaks_off_is_sent(ledger, tmp_path, breaks_off):
+    """Each time: what follows it does not wait for it."""
+    retrieved(ledger)
+    length = len(FILE) + breaks_off
+
+    def answers(connection, head):
+        body, status, count = b"{}", b"200 OK", 2
+        if b"/file" in head:
+            body, count = FILE, length
+        elif b"/changes" not in head:  # no MD5
+            status = b"404 Not Found"
+        head = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % (status, count) + body)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with RawServer(answers) as server:
+        orthanc = OrthancSource(OrthancRest(f"http://127.0.0.1:{server.port}"), tmp_path)
+        state = State.WAITING if breaks_off else State.CONFIRMED
+        assert recorded(ledger, orthanc, arrival("x")) == {"x": state}
 
 
 def test_it_is_older_than_what_was_not_sent_there_before(ledger):

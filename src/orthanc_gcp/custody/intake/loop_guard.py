@@ -6,7 +6,6 @@ Orthanc reports as new can be compared with what came, by the file's MD5 or by a
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -72,16 +71,13 @@ class LoopGuard:
 
     def _has(self, arrival: NewTransfer, sha256: str) -> bool:
         """Whether Orthanc's file has a digest; one that cannot be read is sent."""
-        found = hashlib.sha256()
         try:
-            with self._orthanc.read(
+            found = self._orthanc.sha256(
                 arrival.orthanc_id, arrival.attachment_uuid, arrival.size_bytes
-            ) as pieces:
-                for piece in pieces:
-                    found.update(piece)
+            )
         except (OrthancGoneError, OrthancRefusedError):
             return False
-        return found.hexdigest() == sha256
+        return found == sha256
 
 
 def _possible(
