@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import Guard
 from orthanc_gcp.ledger.upgrade import prepare
-from orthanc_gcp.ledger.workers import worker_registry
+from orthanc_gcp.ledger.workers import note_served, worker_registry
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.plugin.unattended import command
@@ -95,22 +96,28 @@ def test_a_database_that_is_away(answer):
     assert "hush" not in said
 
 
-@pytest.fixture
-def orthanc(tmp_path, waiting):
-    """One in which a patient is protected for what waits, and one by somebody."""
-    with Orthanc(tmp_path / "orthanc", {}, plugins=()) as orthanc:
-        source = OrthancSource(OrthancRest(orthanc.url), tmp_path)
+@contextmanager
+def protecting(folder, ledger):
+    """An Orthanc in which a patient is protected for what waits, and one by somebody."""
+    with Orthanc(folder / "orthanc", {}, plugins=()) as orthanc:
+        source = OrthancSource(OrthancRest(orthanc.url), folder)
         orthanc.json("POST", "/instances", make_instance())
-        index = source_of(waiting, source)  # by what is in it
+        orthanc.index = source_of(ledger, source)  # by what is in it
         found = []
         for name, guard in (("A", Guard.OWN), ("B", Guard.FOREIGN)):
             content = make_instance(patient=name)
             patient = orthanc.json("POST", "/instances", content)["ParentPatient"]
             source.recycling.protect(patient, protected=True)
-            Patients(waiting).add(index, {patient: {"study"}}, {})
-            Patients(waiting).set_guards(index, {patient: guard})
+            Patients(ledger).add(orthanc.index, {patient: {"study"}}, {})
+            Patients(ledger).set_guards(orthanc.index, {patient: guard})
             found.append(patient)
         orthanc.guarded = lambda: [source.recycling.is_protected(one) for one in found]
+        yield orthanc
+
+
+@pytest.fixture
+def orthanc(tmp_path, waiting):
+    with protecting(tmp_path, waiting) as orthanc:
         yield orthanc
 
 
@@ -137,6 +144,23 @@ def test_a_worker_that_was_started_by_hand_protects_it(answer, waiting, orthanc)
     assert answer(orthanc=orthanc.url)[0] == 0
     registry.leave()
     assert orthanc.guarded() == [True, True]
+
+
+@pytest.mark.parametrize("is_its_own", [True, False])
+def test_a_worker_that_has_let_its_index_go_protects_it(
+    answer, postgresql_ledger, tmp_path, is_its_own
+):
+    """While its Orthanc was away: it follows it again when it is back."""
+    engine = postgresql_ledger.engine
+    with protecting(tmp_path, postgresql_ledger) as orthanc:
+        registry = worker_registry(engine, "w", FakeClock())
+        registry.join()
+        registry.refresh("")
+        note_served(engine, "w", orthanc.index if is_its_own else "another", [])
+        address = engine.url.render_as_string(hide_password=False)
+        assert answer(orthanc=orthanc.url, Database=address)[0] == 0
+        registry.leave()
+        assert orthanc.guarded() == [is_its_own, True]
 
 
 def test_an_orthanc_that_stays_away_hides_nothing(answer, waiting, monkeypatch):

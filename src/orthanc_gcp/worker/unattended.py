@@ -30,7 +30,7 @@ from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.destinations import stores_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.upgrade import require_current
-from orthanc_gcp.ledger.workers import WorkerRegistry, any_alive, worker_registry
+from orthanc_gcp.ledger.workers import WorkerRegistry, any_alive, running, worker_registry
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.reasons import LedgerReason
@@ -95,6 +95,8 @@ def _release_by(ledger: Ledger, orthanc: OrthancSource, registry: WorkerRegistry
             if found is None or found[0] <= Match.RESTORED:
                 return
             source = found[1].source
+            if any(one.source == source for one in running(ledger.engine)):
+                return  # it may have let the index go for a while
             registry.refresh(source)
             if registry.follows(source):
                 release(ledger, orthanc, source, SystemClock())
