@@ -223,9 +223,10 @@ class Follower:
 
     def _failed_lately(self) -> OrthancError | None:
         """Why what was followed could not be read, if that was just now."""
-        if self._failure is None:
+        failure = self._failure  # asked for by other threads, too
+        if failure is None:
             return None
-        error, failed_at = self._failure
+        error, failed_at = failure
         return error if 0 <= self._clock.now() - failed_at < _FAILED_FOR else None
 
     def _follow(self) -> bool:
