@@ -14,9 +14,15 @@ from tests.support.configurations import SERVICE, configured
 )
 def test_a_misspelt_section(key):
     section = {"Accounts": {"a": SERVICE}}
-    (problem,) = read({key: section}).problems
+    settings = read({key: section})
+    (problem,) = settings.rule_problems
+    assert settings.problems == (problem,)
     assert problem.error
-    assert str(problem) == f"{key}: no account is read from here, did you mean GoogleCloudPlatform?"
+    assert str(problem) == (
+        f"{key}: no account is read from here, did you mean GoogleCloudPlatform?; "
+        "nothing is sent by it"
+    )
+    assert settings.protects
     (problem,) = read({key: section, "GoogleCloudPlatform": section}).problems
     assert not problem.error, "it may have been put aside"
 

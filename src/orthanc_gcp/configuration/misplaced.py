@@ -11,7 +11,7 @@ from typing import Any
 from orthanc_gcp.configuration.files import CREDENTIAL_FIELDS
 from orthanc_gcp.configuration.option_types import option_names
 from orthanc_gcp.configuration.options import SECTION, Account
-from orthanc_gcp.configuration.problems import Problem, meant, place_of
+from orthanc_gcp.configuration.problems import Effect, Problem, meant, place_of
 
 __all__ = ["credential_files", "misspelt_section", "stray_accounts"]
 
@@ -24,8 +24,10 @@ def misspelt_section(configuration: Mapping[str, Any]) -> Iterator[Problem]:
     for key in configuration:
         if key != SECTION and meant(key, [SECTION]):
             message = f"no account is read from here, did you mean {SECTION}?"
-            # Beside the true section, it may be one that somebody has put aside.
-            yield Problem(place_of("", key), message, error=SECTION not in configuration)
+            if SECTION in configuration:  # it may be one that somebody has put aside
+                yield Problem(place_of("", key), message, error=False)
+            else:
+                yield Problem(place_of("", key), message, effect=Effect.NO_RULE)
 
 
 def credential_files(configuration: Mapping[str, Any]) -> Iterator[Problem]:
