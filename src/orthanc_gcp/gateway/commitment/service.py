@@ -353,12 +353,12 @@ class CommitmentService:
         attempts = 1 if is_first else commitment.attempts + 1
         words = "storage commitment cannot be reported to %s: %s"
         if attempts >= MOST_REPORTS:
-            _log.error(words + "; it is given up", aet, why)
             commitments.end(commitment.id, CommitmentState.GIVEN_UP, why)
+            _log.error(words + "; it is given up", aet, why)
             return
-        _log.warning(words, aet, why)
         until = self._ledger.now() + REPORTING.delay(attempts)
         commitments.postpone(commitment.id, until, attempts, why)
+        _log.warning(words, aet, why)
 
     def open(self) -> OpenCommitments:
         """The requests that have not ended."""
