@@ -443,10 +443,8 @@ class OrthancSource:
     def _some_names(self) -> list[str]:
         """Some instances that follow each other; none where they are not listed."""
         try:
-            count = int(self._call("GET", "/statistics")["CountInstances"])
-            begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
-            return list(self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}"))
-        except (OrthancError, LookupError, TypeError, ValueError):
+            return list(self._some_by_chance(self.instance_count()))
+        except (OrthancError, AttributeError, TypeError, ValueError):
             return []
 
     def size(self, resource: str) -> int | None:
@@ -627,25 +625,28 @@ class OrthancSource:
         """
         found = None
         try:
-            count = int(self._call("GET", "/statistics")["CountInstances"])
+            count = self.instance_count()
             for _ in range(_PROBES if count else 0):
                 other = self._another(count, but)
                 if other is not None:
                     if not self._gives(other):
                         return False
                     found = True
-        except (OrthancError, LookupError, TypeError, ValueError):
+        except (OrthancError, AttributeError, LookupError, TypeError, ValueError):
             return None
         return found
 
     def _another(self, count: int, but: Collection[str]) -> Mapping[str, Any] | None:
         """A small one of some instances that follow each other."""
-        begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
-        page = self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}&expand")
+        page = self._some_by_chance(count, "&expand")
         small = [
             one for one in page if one["ID"] not in but and int(one["FileSize"]) <= _LARGEST_PROBE
         ]
         return secrets.choice(small) if small else None
+
+    def _some_by_chance(self, count: int, options: str = "") -> Any:
+        begin = secrets.randbelow(max(1, count - _CANDIDATES + 1))
+        return self._call("GET", f"/instances?since={begin}&limit={_CANDIDATES}{options}")
 
     def _gives(self, instance: Mapping[str, Any]) -> bool:
         """Whether Orthanc gives a whole file."""

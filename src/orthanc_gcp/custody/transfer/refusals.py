@@ -209,10 +209,8 @@ class StoreRefusals:
         verdict = destination.comparing.failed(row.id, now, now, otherwise=presumed(error))
         if error.status == 401:
             self._tokens.renew(destination.account)
-        if verdict.blame is Blame.DESTINATION:
-            destination.congestion.read_failed(error)
-        elif verdict.blame is Blame.UNKNOWN:
-            destination.congestion.read_failed(error, suspect=True)
+        if verdict.blame in (Blame.DESTINATION, Blame.UNKNOWN):
+            destination.congestion.read_failed(error, suspect=verdict.blame is Blame.UNKNOWN)
         most = _MOST_UNREAD.get(verdict.blame, float("inf"))
         if verdict.is_final(attempts, most, MOST_UNCOMPARED):
             return quarantined(row, TransferReason.UNCOMPARED, words, None)
