@@ -19,7 +19,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "orthanc_gcp"
 NAME = PACKAGE.name
 
 FLOORS = (
-    {"reasons", "clock", "redaction", "error_text", "users", "file_locks", "thread_pools"},
+    {
+        "reasons",
+        "clock",
+        "redaction",
+        "error_text",
+        "users",
+        "file_locks",
+        "thread_pools",
+        "coalesced",
+    },
     {"errors", "backoff", "logs", "process_end", "stop_signals"},
     {"configuration", "outages"},
     {"transport", "ledger"},

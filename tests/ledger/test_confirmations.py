@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import sqlalchemy as sql
 
 from orthanc_gcp.ledger.ledger import Ledger
@@ -265,3 +267,46 @@ def test_what_is_to_be_read_is_known_with_the_series_unless_it_is_much(ledger):
         others[2]: None,
     }
     assert ledger.confirmations.to_read(A, [], 9) == {}
+
+
+def test_what_many_threads_read_back_at_once(ledger):
+    """Each has its own series, of its own account, and all is confirmed."""
+    accounts = A, "another account"
+    wanted = [(account, f"s{number}") for account in accounts for number in range(8)]
+    ledger.arrivals.record(
+        [arrival(uid, account=account, series_instance_uid=uid) for account, uid in wanted]
+    )
+    for account in accounts:
+        limits = {"most_instances": 100, "most_bytes": 10**9, "most_batches": 10}
+        ledger.queue.claim(account, ORTHANC, account, "w", **limits)
+        settle_batch(ledger, State.ACKNOWLEDGED, account, sha256="d")
+
+    def read_back(account: str, uid: str) -> list[str]:
+        series = Series("study", uid), Series("study", "unknown")
+        found = ledger.confirmations.to_read(account, series, 1000)
+        rows = [row for some in found.values() for row in some or ()]
+        assert tuple(found) == series
+        assert all(row.account == account for row in rows)
+        ledger.confirmations.confirm({row.id: ledger.now() for row in rows})
+        return [row.series_instance_uid for row in rows]
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        found = list(pool.map(lambda one: read_back(*one), wanted))
+    assert found == [[uid] for _, uid in wanted]
+    with ledger.reading() as connection:
+        assert set(connection.scalars(sql.select(transfers.c.state))) == {State.CONFIRMED}
+
+
+def test_of_many_instances_that_are_read_back_at_once_few_are_in_memory(ledger):
+    """Those of a series that is asked for alone are, however many they are."""
+    series = [Series("study", f"s{number}") for number in range(3)]
+    for one in series:
+        uid = one.series_instance_uid
+        ledger.arrivals.record(
+            [arrival(f"{uid}.{number}", series_instance_uid=uid) for number in range(4)]
+        )
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d")
+    assert ledger.confirmations.to_read(A, series, 11) == dict.fromkeys(series)
+    assert len(ledger.confirmations.to_read(A, series, 12)[series[0]] or ()) == 4
+    assert len(ledger.confirmations.to_read(A, series[:1], 1)[series[0]] or ()) == 4

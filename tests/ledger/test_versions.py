@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sql
 
@@ -208,6 +211,21 @@ def test_bytes_that_were_read_before_a_doubt_prove_nothing_after_it(ledger, cloc
     assert ledger.confirmations.due(A) == [SERIES]
     ledger.confirmations.confirm({row: clock.now}, {row: "same"})
     assert states(ledger)["one"] == State.CONFIRMED
+
+
+def test_bytes_of_before_a_doubt_are_not_those_of_a_search_after_it(ledger, clock):
+    """Two threads write down at once what they have found."""
+    row, before = doubted(ledger, clock)
+    with ThreadPoolExecutor(3) as pool, ledger.writing() as connection:
+        connection.execute(transfers.update().values(attempts=transfers.c.attempts))
+        pool.submit(ledger.confirmations.confirm, {row: before})  # the others wait for it
+        time.sleep(0.1)
+        pool.submit(ledger.confirmations.confirm, {row: before}, {row: "same"})
+        time.sleep(0.1)
+        last = pool.submit(ledger.confirmations.confirm, {row: clock.now})
+        time.sleep(0.1)
+    last.result()
+    assert states(ledger)["one"] == State.ACKNOWLEDGED
 
 
 def test_what_was_compared_before_a_doubt_is_not_called_so_any_more(ledger, clock):

@@ -9,10 +9,11 @@ Every method raises SQLAlchemyError when the ledger is away; nothing was written
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from orthanc_gcp.coalesced import Coalesced
 from orthanc_gcp.ledger.database import execute_many, find, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
@@ -185,6 +186,38 @@ LOST_AFTER = 15.0
 """Seconds after which a search that follows every sending must have been lost with its worker."""
 
 
+class _ToRead(NamedTuple):
+    """What one thread wants to read back: see :meth:`Confirmations.to_read`."""
+
+    account: str
+    series: list[Series]
+    most: int
+
+
+class _Found(NamedTuple):
+    """What one thread has found: see :meth:`Confirmations.confirm`."""
+
+    rows: Mapping[int, float]
+    compared: Mapping[int, str]
+
+
+def _disjoint(found: Sequence[_Found]) -> list[_Found]:
+    """The same together, but for what was found of a row that another has found as well.
+
+    The bytes of the one must not count from the later search of the other on.
+    """
+    rows: dict[int, float] = {}
+    compared: dict[int, str] = {}
+    apart: list[_Found] = []
+    for one in found:
+        if rows.keys().isdisjoint(one.rows):
+            rows.update(one.rows)
+            compared.update(one.compared)
+        else:
+            apart.append(one)
+    return [_Found(rows, compared), *apart]
+
+
 class Confirmations:
     """What is to be read back, and what came of it."""
 
@@ -192,6 +225,8 @@ class Confirmations:
         self, engine: sql.Engine, now: Callable[[], float], destinations: Destinations
     ) -> None:
         self._engine, self._now, self._destinations = engine, now, destinations
+        self._to_read = Coalesced(self._to_read_together)
+        self._confirm = Coalesced(self._confirm_together)
 
     def readable(self, account: str, series: Iterable[Series]) -> list[Series]:
         """Those series that may be read back by now.
@@ -214,11 +249,27 @@ class Confirmations:
         None in place of the instances where those of several series are more than so many: they
         are to be asked for series by series.
         """
-        destination = self._destinations.find(account)
+        return self._to_read(_ToRead(account, list(series), most))
+
+    def _to_read_together(
+        self, asked: Sequence[_ToRead]
+    ) -> list[dict[Series, list[Transfer] | None]]:
+        found: dict[str, dict[Series, list[Transfer] | None]] = {}
         with reading(self._engine) as connection:
-            readable = self._readable(connection, destination, series)
-            limit = most + 1 if len(readable) > 1 else _UNLIMITED
-            rows = _acknowledged(connection, destination, readable, limit) if readable else []
+            for account in {one.account for one in asked}:
+                mine = [one for one in asked if one.account == account]
+                found[account] = self._to_read_of(connection, account, mine)
+        of_account = ((one, found[one.account]) for one in asked)
+        return [{one: of[one] for one in ask.series if one in of} for ask, of in of_account]
+
+    def _to_read_of(
+        self, connection: sql.Connection, account: str, asked: Sequence[_ToRead]
+    ) -> dict[Series, list[Transfer] | None]:
+        destination = self._destinations.find(account)
+        series = list(dict.fromkeys(one for ask in asked for one in ask.series))
+        readable = self._readable(connection, destination, series)
+        limit = 1 + sum(ask.most for ask in asked) if len(readable) > 1 else _UNLIMITED
+        rows = _acknowledged(connection, destination, readable, limit) if readable else []
         if len(rows) >= limit:
             return dict.fromkeys(readable)
         found: dict[Series, list[Transfer]] = {one: [] for one in readable}
@@ -283,20 +334,29 @@ class Confirmations:
             Those of them whose bytes were read there, each with their SHA-256. They prove nothing
             of a version that was sent meanwhile, by whichever worker's clock.
         """
-        if not found:
-            return
-        now, digests = self._now(), compared or {}
+        if found:
+            self._confirm(_Found(found, compared or {}))
+
+    def _confirm_together(self, found: Sequence[_Found]) -> list[None]:
         with writing(self._engine) as connection:
-            unsure, soon = doubts(connection, [row for row in found if row not in digests])
-            _ask_again(connection, unsure, next_attempt_at=now, stored_sha256=UNSURE)
-            _ask_again(connection, soon, next_attempt_at=now + ASK_AGAIN_AFTER)
-            sure = [
-                {"row": row, "searched": at, "compared": digests.get(row), "seen_at": now}
-                for row, at in found.items()
-                if row not in unsure | soon
-            ]
-            if sure:
-                execute_many(connection, _CONFIRM, sure)
+            for one in _disjoint(found):
+                self._confirm_all(connection, one.rows, one.compared)
+        return [None] * len(found)
+
+    def _confirm_all(
+        self, connection: sql.Connection, found: Mapping[int, float], compared: Mapping[int, str]
+    ) -> None:
+        now = self._now()
+        unsure, soon = doubts(connection, [row for row in found if row not in compared])
+        _ask_again(connection, unsure, next_attempt_at=now, stored_sha256=UNSURE)
+        _ask_again(connection, soon, next_attempt_at=now + ASK_AGAIN_AFTER)
+        sure = [
+            {"row": row, "searched": at, "compared": compared.get(row), "seen_at": now}
+            for row, at in sorted(found.items())
+            if row not in unsure and row not in soon
+        ]
+        if sure:
+            execute_many(connection, _CONFIRM, sure)
 
     def postpone(
         self,
