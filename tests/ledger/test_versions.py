@@ -233,6 +233,24 @@ def test_what_was_compared_before_a_doubt_is_not_called_so_any_more(ledger, cloc
     assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [None]
 
 
+@pytest.mark.parametrize(("is_late", "reason"), [(False, "compared"), (True, None)], ids=str)
+def test_what_was_compared_before_a_late_upsert_is_not_called_so(ledger, is_late, reason):
+    """The upsert of an older version, whose batch was taken back, arrives after the comparison."""
+    receive(ledger, "old", 10.0)
+    sent(ledger, "old", State.WAITING, replace=True)
+    assert claim(ledger, "late") == ["old"]
+    (old,) = claimed_rows(ledger, "late")
+    ledger.queue.requeue_batches(["late"])
+    receive(ledger, "new", 20.0, source=OTHER)
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    assert len(ledger.queue.claim(A, OTHER, "of new", "w", **limits)) == 1
+    if is_late:
+        upserted = Outcome(old.id, State.ACKNOWLEDGED, sha256="o", replace=True)
+        ledger.queue.settle("late", [upserted])
+    settle(ledger, "new", State.ACKNOWLEDGED, sha256="n", reason="compared")
+    assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [reason]
+
+
 def test_what_was_compared_before_an_audit_has_missed_it_is_read_once_more(ledger, clock):
     receive(ledger, "one", 10.0)
     sent(ledger, "one", sha256="same")

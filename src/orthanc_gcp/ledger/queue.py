@@ -80,6 +80,14 @@ _HELD = (transfers.c.batch == sql.bindparam("held_by")) & (transfers.c.state == 
 _OF_BATCH = sql.select(transfers.c.id).where(_HELD).with_for_update()
 
 
+_REASON = sql.bindparam("reason", type_=sql.Text)
+_REASON_UNLESS_DOUBTED = sql.case(
+    # It was claimed without any: what it was compared with was doubted since.
+    ((_REASON == TransferReason.COMPARED) & transfers.c.next_attempt_at.is_not(None), sql.null()),
+    else_=_REASON,
+)
+
+
 @cache
 def _settle(state: State) -> sql.Update:
     """What a batch that still holds a row writes into it."""
@@ -95,6 +103,7 @@ def _settle(state: State) -> sql.Update:
     else:
         written["stored_sha256"] = unsure_where(sql.bindparam("other_is_there", type_=sql.Boolean))
     if state == State.ACKNOWLEDGED:
+        written["reason"] = _REASON_UNLESS_DOUBTED
         written["acknowledged_at"] = sql.bindparam("settled_at")
         written["sent_as"] = sql.bindparam("by")
     else:

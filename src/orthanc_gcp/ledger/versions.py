@@ -256,7 +256,8 @@ _UNSURE: dict[str, Any] = {
 def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
     """What is stored of these rows is to be read back, with its bytes.
 
-    What came from the store itself was never acknowledged: it was there when it was retrieved.
+    What came from the store itself was never acknowledged: it was there when it was retrieved. Of
+    what is being sent, what it was compared with may be gone: when it is doubted is remembered.
     """
     of = transfers.c
     again = {
@@ -270,6 +271,8 @@ def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> Non
         connection.execute(transfers.update().where(mine).values(_UNSURE))
         there = transfers.update().where(mine, of.state.in_(_STORED))
         connection.execute(there.values(again))
+        is_sent = transfers.update().where(mine, of.state == State.SENDING)
+        connection.execute(is_sent.values(next_attempt_at=now))
 
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
