@@ -195,7 +195,10 @@ def test_names_that_are_unusual_but_right(name):
             {**with_account(SERVICE), "DicomWeb": []},
             "DicomWeb: found a list, expected an object; no account is used",
         ),
-        ({"GoogleCloudPlatform": 5}, "GoogleCloudPlatform: found a number, expected an object"),
+        (
+            {"GoogleCloudPlatform": 5},
+            "GoogleCloudPlatform: found a number, expected an object; nothing is sent by it",
+        ),
         (
             {"GoogleCloudPlatform": {"Accounts": []}},
             "GoogleCloudPlatform.Accounts: found a list, expected an object",
@@ -204,6 +207,13 @@ def test_names_that_are_unusual_but_right(name):
 )
 def test_a_wrong_option_outside_the_accounts(configuration, message):
     assert message in [str(p) for p in read(configuration).problems if p.error]
+
+
+@pytest.mark.parametrize("section", [[], 5, None, "{}"], ids=repr)
+def test_a_section_that_is_no_object_is_one_that_was_meant(section):
+    """What is protected for its rules stays so."""
+    assert read({"GoogleCloudPlatform": section}).protects
+    assert not read({}).protects
 
 
 def test_an_unknown_option_is_a_warning_and_a_misspelt_one_as_wrong_as_its_value():
