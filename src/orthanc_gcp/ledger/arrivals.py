@@ -370,7 +370,8 @@ class Arrivals:
                     of.orthanc_id.in_(some),
                     sql.tuple_(of.state, of.reason).in_(sorted(_ABSENT)),
                 )
-                rows = connection.scalars(sql.select(of.id).where(deleted)).all()
+                chosen = sql.select(of.id).where(deleted).with_for_update()
+                rows = connection.scalars(chosen).all()
                 connection.execute(transfers.update().where(of.id.in_(rows)).values(waiting))
                 add_for(connection, self._now(), rows, "returned")
                 reopened += len(rows)

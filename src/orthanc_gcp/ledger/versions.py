@@ -83,6 +83,16 @@ class _Version:
         mine = sent, self.received_at, changes[0], self.id
         return mine > (other_sent, other.received_at, changes[1], other.id)
 
+    def gives_way_to(self, other: _Version) -> bool:
+        """Whether it is not to be sent any more: see :func:`supersede_unsent`."""
+        is_to_be_sent = other.source == self.source and other.state != State.DISMISSED
+        certain = self.replace or is_to_be_sent
+        return certain and other.is_newer(self) and other.state not in _VOID
+
+    def is_replaced_by(self, other: _Version) -> bool:
+        """Whether the store had it, and has the other one by now, or may have."""
+        return self.state in _STORED and other.is_newer(self) and other.takes_the_place_of(self)
+
     def takes_the_place_of(self, other: _Version) -> bool:
         """Whether the store has, or may have by now, these bytes in place of the other's."""
         if self.state in _STORED:
@@ -156,17 +166,22 @@ def supersede_unsent(
     Not any more: the same Orthanc has a newer version, whose bytes are others for certain, as its
     PatientID is; or it would replace what the store has, and another Orthanc has a newer version,
     whose bytes may be the same otherwise. One that a person has dismissed is not sent in its place,
-    but not replaced either: the store may have it. Not just now: another version is being sent.
+    but not replaced either: the store may have it. Not just now: another version is being sent, or
+    something else becomes of it in this moment.
     """
+    found = list(_versions(connection, rows))
+    if not any(row.gives_way_to(other) for row, other in found):
+        return set(), {row.id for row, other in found if other.state == State.SENDING}
+    # Nobody may withdraw the newer one until the older is superseded by it: who holds it may be
+    # about to, and is not waited for, as it may want a row that was chosen here.
+    held = _lock(connection, [other.id for _, other in found], skip_locked=True)
     old: set[int] = set()
     busy: set[int] = set()
     for row, other in _versions(connection, rows):
-        is_to_be_sent = other.source == row.source and other.state != State.DISMISSED
-        certain = row.replace or is_to_be_sent
-        if certain and other.is_newer(row) and other.state not in _VOID:
-            old.add(row.id)
-        elif other.state == State.SENDING:
+        if other.id not in held or other.state == State.SENDING:
             busy.add(row.id)
+        if other.id in held and row.gives_way_to(other):
+            old.add(row.id)
     _supersede(connection, now, old)
     return old, busy - old
 
@@ -177,16 +192,31 @@ def supersede_replaced(connection: sql.Connection, now: float, rows: Sequence[in
     One that the store has just taken, or said that it has, shows that it has no newer one any more,
     whoever has deleted that: it is to be read back.
     """
-    old: set[int] = set()
-    doubtful: set[int] = set()
-    for row, other in _versions(connection, rows):
-        for one, newer in ((row, other), (other, row)):
-            if one.state in _STORED and newer.is_newer(one) and newer.takes_the_place_of(one):
-                old.add(one.id)
-                if one is row:
-                    doubtful.add(newer.id)
-    _supersede(connection, now, old)
-    _doubt(connection, now, doubtful)
+    replaced = _replaced(connection, rows)
+    _supersede(connection, now, {one.id for one, _ in replaced})
+    settled = set(rows)
+    _doubt(connection, now, {newer.id for one, newer in replaced if one.id in settled})
+
+
+def _replaced(connection: sql.Connection, rows: Sequence[int]) -> list[tuple[_Version, _Version]]:
+    """What these rows have replaced, or are replaced by, each with what took its place.
+
+    Both are locked, as they were when it was decided: one may be received anew meanwhile, or
+    withdrawn.
+    """
+    locked: set[int] = set()
+    while True:
+        found = [
+            (one, newer)
+            for row, other in _versions(connection, rows)
+            for one, newer in ((row, other), (other, row))
+            if one.is_replaced_by(newer)
+        ]
+        concerned = {version.id for pair in found for version in pair}
+        if concerned <= locked:
+            return found
+        _lock(connection, concerned - locked)
+        locked |= concerned
 
 
 def doubts(connection: sql.Connection, rows: Sequence[int]) -> tuple[set[int], set[int]]:
@@ -282,7 +312,8 @@ def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int])
     }
     for some in portions(sorted(again), MOST_PARAMETERS):
         fresh = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": now}
-        connection.execute(transfers.update().where(transfers.c.id.in_(some)).values(fresh))
+        still = transfers.c.id.in_(some), transfers.c.state == State.SUPERSEDED
+        connection.execute(transfers.update().where(*still).values(fresh))
 
 
 _READ_BEFORE = sql.select(
@@ -357,6 +388,17 @@ def _stores(connection: sql.Connection) -> dict[int, object]:
     of = destinations.c
     query = sql.select(of.id, of.endpoint, of.store).where(of.store.is_not(None))
     return {number: (endpoint, store) for number, endpoint, store in connection.execute(query)}
+
+
+def _lock(
+    connection: sql.Connection, rows: Collection[int], *, skip_locked: bool = False
+) -> set[int]:
+    """Keep other transactions from changing these rows until the end of this one; which it does."""
+    held: set[int] = set()
+    for some in portions(sorted(rows), MOST_PARAMETERS):
+        mine = sql.select(transfers.c.id).where(transfers.c.id.in_(some)).order_by(transfers.c.id)
+        held.update(connection.scalars(mine.with_for_update(skip_locked=skip_locked)))
+    return held
 
 
 def _supersede(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
