@@ -49,6 +49,28 @@ def test_it_is_ours_only_while_that_is_meant(ledger, clock):
     ]
 
 
+def test_what_another_worker_has_found_protected_is_ours_still(ledger, clock):
+    Patients(ledger).add(ORTHANC, {guard.value: {"1"} for guard in Guard}, {})
+    Patients(ledger).set_guards(ORTHANC, {guard.value: guard for guard in Guard})
+    clock.now += 9
+    names = [*Guard, "forgotten"]
+    assert Patients(ledger).own(ORTHANC, names) == {"begun", "own"}
+    since = {one.orthanc_id: one.since for one in Patients(ledger).page(ORTHANC, "", 9)}
+    assert (since["begun"], since["own"]) == (BEGIN + 9, BEGIN)
+
+
+def test_what_is_protected_anew_is_not_forgotten(ledger):
+    Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"study"}, "r": {"study"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.OWN, "q": Guard.BEGUN})
+    Patients(ledger).forget(ORTHANC, ["p", "q"])
+    put(ledger, "x")
+    assert [(one.orthanc_id, one.guard) for one in Patients(ledger).page(ORTHANC, "", 9)] == [
+        ("p", Guard.BEGUN),
+        ("r", Guard.WANTED),
+    ]
+    assert Patients(ledger).in_need(ORTHANC, ["p", "q", "r"]) == {"p", "r"}
+
+
 def test_the_total_is_of_what_is_protected(ledger, clock):
     guards = {guard.value: guard for guard in Guard}
     Patients(ledger).add(ORTHANC, {name: {"1"} for name in guards}, dict.fromkeys(guards, 10))

@@ -377,6 +377,99 @@ def test_a_worker_that_froze_undoes_what_it_was_about_to_do(room, monkeypatch):
     assert (room.protected, room.guards) == ({"A": False}, {})
 
 
+def successor_of(room):
+    """The worker that takes over, with a connection of its own."""
+    source = OrthancSource(room.rest, room.orthanc.folder / "storage")
+    return Protection(
+        room.ledger, source, room.clock, enabled=True, up_to_percent=80, configured=room.limits
+    )
+
+
+def test_a_worker_that_froze_leaves_what_its_successor_relies_on(room, monkeypatch):
+    """Another one has taken over meanwhile, and has found it protected."""
+    protect = room.source.recycling.protect
+
+    def late(name, *, protected):
+        there = protect(name, protected=protected)
+        if protected:
+            successor_of(room).release_all("test/ORTHANC")
+        return there
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "protect", late)
+        room.receive("A").read()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+
+
+def test_what_a_frozen_worker_undoes_too_late_is_protected_again(room, monkeypatch):
+    """Another one has released it, and has protected it anew for what came then."""
+    protect = room.source.recycling.protect
+
+    def late(name, *, protected):
+        if protected:
+            Patients(room.ledger).forget("test/ORTHANC", [name])
+        else:
+            successor_of(room).release_all("test/ORTHANC")
+            Patients(room.ledger).set_guards("test/ORTHANC", {name: Guard.OWN})
+        return protect(name, protected=protected)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "protect", late)
+        room.receive("A").read()
+    assert room.protected == {"A": False}
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+
+
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("ends", [Killed, OrthancUnavailableError])
+def test_what_was_released_half_way_is_nobody_elses_doing(room, monkeypatch, ends, needed):
+    recycling = room.source.recycling
+    protect, released = recycling.protect, []
+
+    def ends_at_the_second(name, *, protected):
+        if released:
+            raise ends("away")
+        released.append(name)
+        return protect(name, protected=protected)
+
+    room.receive("A", "B").read()
+    for name in "AB":
+        room.settle(name)
+    with monkeypatch.context() as patch, pytest.raises(ends):
+        patch.setattr(recycling, "protect", ends_at_the_second)
+        room.scan()
+    assert sorted(room.protected.values()) == [False, True]
+    for name in "AB":
+        room.settle(name, State.WAITING if needed else State.CONFIRMED)
+    room.start().scan()
+    assert room.protected == {"A": needed, "B": needed}
+    assert room.guards == ({"A": Guard.OWN, "B": Guard.OWN} if needed else {})
+
+
+def test_what_a_frozen_worker_protects_while_it_is_released_is_released_again(room, monkeypatch):
+    recycling = room.source.recycling
+    protect = recycling.protect
+
+    def crossed(name, *, protected):
+        there = protect(name, protected=protected)
+        if not protected:
+            protect(name, protected=True)
+            Patients(room.ledger).own("test/ORTHANC", [name])
+        return there
+
+    room.receive("A").read()
+    room.settle("A")
+    with monkeypatch.context() as patch:
+        patch.setattr(recycling, "protect", crossed)
+        room.scan()
+    assert room.protected == {"A": True}
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": False}, {})
+
+
 def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
     def refuse(*_args, **_more):
         raise OrthancRefusedError("403", status=403)
@@ -406,7 +499,7 @@ def test_patients_that_a_proxy_hides_are_not_gone(room, clock, status):
         clock.now += ABSENT_FOR + 1
         room.scan().scan()
         assert room.states == [State.CONFIRMED, State.WAITING, State.WAITING], "nothing is lost"
-        assert room.guards == {"A": Guard.OWN, "B": Guard.OWN, "C": Guard.REFUSED}
+        assert room.guards == {"A": Guard.BEGUN, "B": Guard.OWN, "C": Guard.REFUSED}
         assert Patients(room.ledger).unprotected() == 1
         front.hides = {}
         room.scan().scan()
@@ -424,7 +517,7 @@ def test_what_is_ours_stays_ours_when_orthanc_refuses_for_a_while(room, monkeypa
         for name in ("is_protected", "protect", "size_bytes"):
             patch.setattr(room.source.recycling, name, refuse)
         room.scan()
-    assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
+    assert room.guards == {"A": Guard.OWN, "B": Guard.BEGUN}, "B was to be released"
     room.scan()
     assert room.protected == {"A": True, "B": False}
 

@@ -170,18 +170,25 @@ class Patients:
             connection.execute(statement, changes)
 
     def own(self, source: str, names: Collection[str]) -> set[str]:
-        """These were protected by us just now; those of which that was meant to be still."""
-        wanted = (
-            patients.c.source == source,
-            patients.c.orthanc_id.in_(names),
-            patients.c.guard == Guard.BEGUN,
-        )
+        """These were protected by us just now; those of which that is meant to be still.
+
+        What another worker has found protected meanwhile is ours already.
+        """
+        mine = patients.c.source == source, patients.c.orthanc_id.in_(names)
+        now = self._ledger.now()
         with self._ledger.writing() as connection:
-            found = set(connection.scalars(sql.select(patients.c.orthanc_id).where(*wanted)))
             connection.execute(
-                patients.update().where(*wanted).values(guard=Guard.OWN, since=self._ledger.now())
+                patients.update()
+                .where(*mine, patients.c.guard == Guard.BEGUN)
+                .values(guard=Guard.OWN, since=now)
             )
-        return found
+            query = sql.select(patients.c.orthanc_id).where(*mine, patients.c.guard == Guard.OWN)
+            return set(connection.scalars(query))
+
+    def question(self, source: str, names: Collection[str]) -> None:
+        """We take our protection of these away: whether they have it still is to be asked for."""
+        with self._ledger.writing() as connection:
+            _question(connection, source, names)
 
     def set_sizes(self, source: str, sizes: Mapping[str, int]) -> None:
         """What some patients take of Orthanc's storage."""
@@ -205,12 +212,20 @@ class Patients:
             return connection.execute(sql.select(patients.c.source).limit(1)).first() is not None
 
     def forget(self, source: str, names: Collection[str]) -> None:
-        """Nothing of these patients is to be protected by us any more."""
+        """Nothing of these patients is to be protected by us any more.
+
+        What another worker has protected anew meanwhile stays known, and is to be asked for.
+        """
+        mine = patients.c.source == source, patients.c.orthanc_id.in_(names)
+        of, kept = patient_studies.c, sql.select(patients.c.orthanc_id).where(*mine)
         with self._ledger.writing() as connection:
-            for table in (patient_studies, patients):
-                connection.execute(
-                    table.delete().where(table.c.source == source, table.c.orthanc_id.in_(names))
+            connection.execute(patients.delete().where(*mine, patients.c.guard != Guard.OWN))
+            connection.execute(
+                patient_studies.delete().where(
+                    of.source == source, of.orthanc_id.in_(names), of.orthanc_id.not_in(kept)
                 )
+            )
+            _question(connection, source, names)
 
     def lose(self, source: str, absent_since: Mapping[str, float]) -> dict[tuple[str, str], int]:
         """Orthanc does not have these patients any more, and may have recycled them.
@@ -421,6 +436,19 @@ def _read(connection: sql.Connection, source: str, names: Sequence[str]) -> list
         )
         found |= {row.orthanc_id: _patient(row) for row in connection.execute(query)}
     return [found[name] for name in names if name in found]
+
+
+def _question(connection: sql.Connection, source: str, names: Collection[str]) -> None:
+    """What counts as ours counts as begun: nobody else has taken it away where it is not there."""
+    connection.execute(
+        patients.update()
+        .where(
+            patients.c.source == source,
+            patients.c.orthanc_id.in_(names),
+            patients.c.guard == Guard.OWN,
+        )
+        .values(guard=Guard.BEGUN, since=None)
+    )
 
 
 def _known_studies(connection: sql.Connection, source: str, studies: Collection[str]) -> set[str]:

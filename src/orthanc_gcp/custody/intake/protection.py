@@ -345,9 +345,12 @@ class Protection:
                 guards[name] = Guard.REFUSED
         self._patients.set_guards(source, guards)
         done = [name for name in names if name not in guards]
-        for name in set(done) - self._patients.own(source, done):
+        undone = set(done) - self._patients.own(source, done)
+        for name in undone:
             # Another worker has taken over meanwhile, and does not need it any more.
             self._unprotect(name)
+        if undone:
+            self._patients.question(source, undone)
 
     def _lose(self, source: str, patients: Sequence[Patient]) -> None:
         """Those that were not protected and have been gone for long are gone for ever."""
@@ -362,11 +365,12 @@ class Protection:
 
     def _release(self, source: str, patients: Sequence[Patient]) -> None:
         """All of these is confirmed, or nothing is protected any more."""
-        done = [
-            one.orthanc_id
-            for one in patients
-            if one.guard not in (Guard.BEGUN, Guard.OWN) or self._unprotect(one.orthanc_id)
-        ]
+        ours = [one.orthanc_id for one in patients if one.guard in (Guard.BEGUN, Guard.OWN)]
+        if ours:
+            # What ends half-way was no person's doing, should it be in need again.
+            self._patients.question(source, ours)
+        kept = {name for name in ours if not self._unprotect(name)}
+        done = [one.orthanc_id for one in patients if one.orthanc_id not in kept]
         if done:
             self._patients.forget(source, done)
             for name in done:
