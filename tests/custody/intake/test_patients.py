@@ -89,6 +89,18 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
     assert [one.orthanc_id for one in Patients(ledger).newest_own(ORTHANC, 1)] == ["begun"]
 
 
+def test_those_that_take_most_come_first_few_at_once(ledger):
+    sizes = {"p": 5, "q": 9, "r": 5, "s": 7, "t": 99}
+    Patients(ledger).add(ORTHANC, {name: {"1"} for name in sizes}, sizes)
+    Patients(ledger).set_guards(ORTHANC, dict.fromkeys("pqr", Guard.OWN) | {"s": Guard.FOREIGN})
+    first = Patients(ledger).largest_protected(ORTHANC, None, 3)
+    assert [one.orthanc_id for one in first] == ["q", "s", "p"]
+    second = Patients(ledger).largest_protected(ORTHANC, first[-1], 3)
+    assert [one.orthanc_id for one in second] == ["r"]
+    assert Patients(ledger).largest_protected(ORTHANC, second[-1], 3) == []
+    assert Patients(ledger).not_protected_yet(ORTHANC) == (1, 99)
+
+
 @pytest.mark.parametrize("state", State)
 def test_who_is_in_need(ledger, state):
     Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"other"}}, {})

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import SendRule
+from orthanc_gcp.custody.intake import protection as module
 from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.open_transfers import close
@@ -283,6 +284,85 @@ def test_what_is_received_again_takes_its_place_once(room, clock):
     room.read()
     assert room.guards == {"A": Guard.OWN, "B": Guard.OWN}
     assert room.protected == {"A": True, "B": True}
+
+
+class Measured:
+    """Three patients that seem to take far more than they do, counted one at a time."""
+
+    def __init__(self, room, monkeypatch):
+        self.room, self.asked = room, []
+        self.size_bytes = room.source.recycling.size_bytes
+        monkeypatch.setattr(module, "PORTION", 1)
+        room.limits = StorageLimits(mebibytes=1)
+        room.start().receive(*"ABC", size=4).read()
+        room.scan()
+        Patients(room.ledger).set_sizes(
+            "test/ORTHANC", {room.patients[name]: 900_000 for name in "ABC"}
+        )
+        monkeypatch.setattr(room.source.recycling, "size_bytes", self._measure)
+
+    def _measure(self, name):
+        self.asked.append(name)
+        self.room.clock.time += 1
+        return self.size_bytes(name)
+
+    def add(self, name):
+        """What the follower does with a new instance, and how many it has asked for."""
+        room = self.room
+        got = room.orthanc.json("POST", "/instances", make_instance(patient=name, size=4))
+        room.patients[name] = got["ParentPatient"]
+        room.ledger.arrivals.record(
+            room.follower._selector.select("test/ORTHANC", [got["ID"]]).arrivals
+        )
+        return self._asked_by(
+            lambda: room.protection.add("test/ORTHANC", room.source.describe([got["ID"]]))
+        )
+
+    def steps(self, times=20):
+        """How many each step of a scan asks for."""
+        self.room.clock.time += 1000
+        return [
+            self._asked_by(lambda: self.room.protection.step("test/ORTHANC")) for _ in range(times)
+        ]
+
+    def _asked_by(self, does):
+        before = len(self.asked)
+        does()
+        return len(self.asked) - before
+
+
+def test_following_waits_for_few_sizes_at_once(room, monkeypatch, caplog):
+    """What seems to be too much is no reason to give up, or alarm, before all of it is counted."""
+    measured = Measured(room, monkeypatch)
+    assert measured.add("D") <= 2, "one for what comes, one for what has grown"
+    assert room.guards == {**dict.fromkeys("ABC", Guard.OWN), "D": Guard.WANTED}
+    assert Patients(room.ledger).unprotected() == 0
+    assert max(measured.steps()) == 1
+    assert room.guards == dict.fromkeys("ABCD", Guard.OWN)
+    assert room.protected == dict.fromkeys("ABCD", True)
+    assert "are not protected" not in caplog.text
+    assert max(map(measured.asked.count, room.patients.values())) == 1
+
+
+def test_where_all_is_counted_and_it_is_too_much_that_is_said(room, monkeypatch, caplog):
+    measured = Measured(room, monkeypatch)
+    measured.size_bytes = lambda _name: 270_000
+    measured.add("D")
+    measured.steps()  # the size of D itself is known only then
+    measured.steps()
+    assert room.guards == {**dict.fromkeys("ABC", Guard.OWN), "D": Guard.NO_ROOM}
+    assert "1 patients are not protected from its recycling" in caplog.text
+    measured.asked.clear()
+    measured.steps()
+    assert set(measured.asked) <= {room.patients["D"]}, "no other has grown"
+
+
+def test_what_has_grown_beyond_it_is_given_up_when_all_is_counted(room, monkeypatch):
+    measured = Measured(room, monkeypatch)
+    measured.size_bytes = lambda _name: 400_000
+    measured.steps()
+    assert sorted(room.guards.values()) == [Guard.NO_ROOM, Guard.OWN, Guard.OWN]
+    assert sorted(measured.asked) == sorted(room.patients.values()), "each of them once"
 
 
 def test_when_it_is_switched_off_ours_is_taken_away(room):

@@ -32,6 +32,7 @@ __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
 _UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE)
+_TO_BE_TRIED = (Guard.WANTED, Guard.NO_ROOM, Guard.REFUSED)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
 """What is known since a moment."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
@@ -273,20 +274,38 @@ class Patients:
 
     def total(self, source: str) -> Total:
         """All of an index that are protected, by us or by somebody else, as far as is known."""
+        return self._total_of(source, _PROTECTED)
+
+    def not_protected_yet(self, source: str) -> Total:
+        """All of an index that are still to be protected, as far as is known."""
+        return self._total_of(source, _TO_BE_TRIED)
+
+    def _total_of(self, source: str, guards: Collection[Guard]) -> Total:
         query = sql.select(
             sql.func.count(), sql.func.coalesce(sql.func.sum(patients.c.size_bytes), 0)
-        ).where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
+        ).where(patients.c.source == source, patients.c.guard.in_(guards))
         with self._ledger.reading() as connection:
             count, size = connection.execute(query).one()
         return Total(count, int(size))
 
-    def largest_protected(self, source: str) -> list[Patient]:
-        """All that are protected, by us or by somebody else, those first that take most."""
+    def largest_protected(self, source: str, after: Patient | None, limit: int) -> list[Patient]:
+        """Some that are protected, by us or by somebody else, those first that take most.
+
+        Parameters
+        ----------
+        after
+            The last one of those before, as it was then; None for the first ones.
+        """
+        of = patients.c
         query = (
             sql.select(patients)
-            .where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
-            .order_by(patients.c.size_bytes.desc(), patients.c.orthanc_id)
+            .where(of.source == source, of.guard.in_(_PROTECTED))
+            .order_by(of.size_bytes.desc(), of.orthanc_id)
+            .limit(limit)
         )
+        if after is not None:
+            as_large = (of.size_bytes == after.size_bytes) & (of.orthanc_id > after.orthanc_id)
+            query = query.where((of.size_bytes < after.size_bytes) | as_large)
         with self._ledger.reading() as connection:
             return [_patient(row) for row in connection.execute(query)]
 

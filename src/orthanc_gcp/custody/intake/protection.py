@@ -10,7 +10,7 @@ sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.patients import Patient, Patients, Total
@@ -178,12 +178,34 @@ class Protection:
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
                 yield from self._rest()
+            counted = yield from self._count_all(source)
             for page in self._pages(source):
-                guards = self._protect(source, page, anew=False)
+                guards = self._protect(source, page, anew=False, counted=counted)
                 self._lose(source, [one for one in page if guards[one.orthanc_id] is Guard.GONE])
                 yield from self._rest()
-            self._give_up_newest(source)
+            self._give_up_newest(source, counted=counted)
         self._report(source)
+
+    def _count_all(self, source: str) -> Generator[None, None, bool]:
+        """Where there seems to be no room, ask for the sizes of all, some after others.
+
+        What Orthanc has received again, or what its changes have reported again, counts twice.
+
+        Returns
+        -------
+        bool
+            Whether all were asked for: what has no room by now has none.
+        """
+        limits, after = self._known, None
+        while limits is not None and limits.mebibytes:
+            protected, more = self._patients.total(source), self._patients.not_protected_yet(source)
+            if self._has_room(limits, protected, more):
+                return False
+            after = self._count_some(source, after)
+            if after is None:
+                return True
+            yield from self._rest()
+        return True
 
     def _rest(self) -> Iterator[None]:
         """A page of changes is read before it goes on, where it has taken long by now."""
@@ -225,7 +247,9 @@ class Protection:
 
     # -- Some patients --------------------------------------------------------------------------
 
-    def _protect(self, source: str, patients: Sequence[Patient], *, anew: bool) -> dict[str, Guard]:
+    def _protect(
+        self, source: str, patients: Sequence[Patient], *, anew: bool, counted: bool = False
+    ) -> dict[str, Guard]:
         """See that these are protected, as far as there is room; what was found.
 
         Parameters
@@ -233,16 +257,18 @@ class Protection:
         anew
             Whether something of them was received just now: a protection of ours that somebody has
             taken away is made again only then.
+        counted
+            Whether the sizes of all that are protected were asked for just now.
         """
         found: dict[str, Guard] = {}
         for some in portions(patients, PORTION):
             guards = {one.orthanc_id: self._guard(source, one, anew=anew) for one in some}
             begun = [one for one in some if guards[one.orthanc_id] is Guard.WANTED]
             guards |= {one.orthanc_id: Guard.BEGUN for one in begun}
-            left = self._without_room(source, begun)
+            left, sure = self._without_room(source, begun, counted=counted)
             for one in begun:
                 if one.orthanc_id in left:
-                    known = not anew or one.guard is Guard.NO_ROOM
+                    known = (sure and not anew) or one.guard is Guard.NO_ROOM
                     guards[one.orthanc_id] = Guard.NO_ROOM if known else Guard.WANTED
                     # There may be room as soon as what is confirmed by now is released.
                     self._next = self._rested
@@ -280,13 +306,22 @@ class Protection:
         since = patient.since
         return since is not None and self._ledger.indexes.was_undone(source, since)
 
-    def _without_room(self, source: str, begun: Sequence[Patient]) -> set[str]:
-        """Those that there is no room for, each asked for its size where that counts."""
+    def _without_room(
+        self, source: str, begun: Sequence[Patient], *, counted: bool
+    ) -> tuple[set[str], bool]:
+        """Those that there is no room for, each asked for its size where that counts.
+
+        Returns
+        -------
+        tuple
+            Them, and whether that is sure, or what is protected may take less than is known.
+        """
         left: set[str] = set()
         if not begun or self._known is None:
-            return left
+            return left, counted
         own = sum(one.size_bytes for one in begun)
-        count, size = self._total(source, self._known, Total(len(begun), own))
+        more = Total(len(begun), own)
+        (count, size), sure = self._total(source, self._known, more, counted=counted)
         sizes = {}
         for one in begun:
             own = one.size_bytes
@@ -298,31 +333,44 @@ class Protection:
                 count, size = count + 1, size + own
             else:
                 left.add(one.orthanc_id)
-        if sizes:
-            self._patients.set_sizes(source, sizes)
-        return left
+        self._note_sizes(source, sizes)
+        return left, sure
 
-    def _total(self, source: str, limits: StorageLimits, more: Total) -> Total:
-        """What is protected: as it was counted where there is room for more, or else as it is.
+    def _total(
+        self, source: str, limits: StorageLimits, more: Total, *, counted: bool
+    ) -> tuple[Total, bool]:
+        """What is protected, those that take most asked for where there seems to be no room.
 
-        What Orthanc has received again, or what its changes have reported again, counts twice.
+        Returns
+        -------
+        tuple
+            The total, and whether it is sure that it is not less.
         """
         total = self._patients.total(source)
-        while not limits.has_room(
+        if not limits.mebibytes:
+            return total, True
+        if self._has_room(limits, total, more):
+            return total, counted
+        # No more of them: the following waits for it.
+        all_of_them = self._count_some(source, None) is None
+        return self._patients.total(source), counted or all_of_them
+
+    def _has_room(self, limits: StorageLimits, total: Total, more: Total) -> bool:
+        return limits.has_room(
             self._percent, total.patients + more.patients, total.size_bytes + more.size_bytes
-        ):
-            grown = [
-                one
-                for one in self._patients.largest_protected(source)
-                if self._measured.get(one.orthanc_id) != one.size_bytes
-            ][:PORTION]
-            if not (limits.mebibytes and grown):
-                break
-            sizes = {one.orthanc_id: self._size(one) for one in grown}
+        )
+
+    def _count_some(self, source: str, after: Patient | None) -> Patient | None:
+        """Ask for the sizes of a portion that may take less; behind whom others follow."""
+        some = self._patients.largest_protected(source, after, PORTION)
+        grown = [one for one in some if self._measured.get(one.orthanc_id) != one.size_bytes]
+        self._note_sizes(source, {one.orthanc_id: self._size(one) for one in grown})
+        return some[-1] if len(some) == PORTION else None
+
+    def _note_sizes(self, source: str, sizes: dict[str, int]) -> None:
+        if sizes:
             self._measured |= sizes
             self._patients.set_sizes(source, sizes)
-            total = self._patients.total(source)
-        return total
 
     def _size(self, patient: Patient) -> int:
         try:
@@ -385,12 +433,15 @@ class Protection:
             return False
         return True
 
-    def _give_up_newest(self, source: str) -> None:
+    def _give_up_newest(self, source: str, *, counted: bool = False) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
         limits = self._known
         if limits is None:
             return
-        total = self._total(source, limits, Total(0, 0))
+        total, sure = self._total(source, limits, Total(0, 0), counted=counted)
+        if not sure and not limits.has_room(self._percent, *total):
+            self._next = self._rested  # it is counted to the end then
+            return
         while not limits.has_room(self._percent, *total):
             newest = self._patients.newest_own(source, 1)
             if not newest:
