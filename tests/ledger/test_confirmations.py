@@ -9,6 +9,7 @@ import sqlalchemy as sql
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State, transfers
+from orthanc_gcp.reasons import TransferReason
 from tests.support.ledgers import (
     ORTHANC,
     SERIES,
@@ -216,6 +217,36 @@ def test_what_is_missing_is_sent_again_as_the_outcome_says(ledger, clock):
     assert states(ledger) == {"1": State.DELAYED, "2": State.ACKNOWLEDGED}
     assert [event.detail for event in events_of(ledger, "missing")] == ["missing: gone"]
     assert ledger.confirmations.acknowledged_at([row.id]) == {}
+
+
+def test_what_was_seen_of_a_version_says_nothing_of_one_that_was_sent_since(ledger):
+    """It was received anew, and sent, while the store was asked for the version of before."""
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="old")
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.arrivals.record([arrival("1", change_seq=9, attachment_uuid="new")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="new")
+    for state in (State.DELAYED, State.QUARANTINED):
+        seen = Outcome(row.id, state, "different", sha256="old", other_is_there=True)
+        ledger.confirmations.settle([seen])
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    assert (row.sha256, row.reason, row.attempts) == ("new", None, 0)
+    assert not events_of(ledger, "missing") + events_of(ledger, "quarantined")
+
+
+def test_what_was_remembered_of_a_version_counts_as_long_as_the_ledger_says_so(ledger, clock):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="d", reason=TransferReason.COMPARED)
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.confirmations.postpone([row.id], clock.now, other_is_there=True)
+    clock.now += 1
+    ledger.confirmations.confirm({row.id: clock.now}, {row.id: "d"}, remembered=[row.id])
+    assert states(ledger) == {"1": State.ACKNOWLEDGED}
+    ledger.confirmations.confirm({row.id: clock.now}, {row.id: "d"})
+    assert states(ledger) == {"1": State.CONFIRMED}
 
 
 def test_what_the_store_has_lost_waits_again_from_the_beginning(ledger):

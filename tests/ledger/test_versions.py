@@ -251,6 +251,25 @@ def test_what_was_compared_before_a_late_upsert_is_not_called_so(ledger, is_late
     assert [row.reason for row in ledger.confirmations.acknowledged(A, SERIES)] == [reason]
 
 
+@pytest.mark.parametrize("met", ["missing", "other bytes"])
+def test_what_was_compared_before_an_audit_of_its_twin_is_not_called_so(ledger, met):
+    """Two accounts send the same file to one store, and may do so at once."""
+    receive(ledger, "one", 10.0)
+    sent(ledger, "one", sha256="same")
+    receive(ledger, "two", 10.0, source=OTHER)
+    limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
+    assert len(ledger.queue.claim(A, OTHER, "of two", "w", **limits)) == 1
+    requeue = {
+        "missing": ledger.confirmations.requeue_lost,
+        "other bytes": ledger.confirmations.requeue_different,
+    }
+    assert requeue[met](ledger.confirmations.acknowledged(A, SERIES)) == 1
+    settle(ledger, "two", State.ACKNOWLEDGED, sha256="same", reason="compared")
+    (row,) = ledger.confirmations.acknowledged(A, SERIES)
+    assert row.reason is None
+    assert row.may_be_other
+
+
 def test_what_was_compared_before_an_audit_has_missed_it_is_read_once_more(ledger, clock):
     receive(ledger, "one", 10.0)
     sent(ledger, "one", sha256="same")

@@ -113,6 +113,10 @@ _WITHOUT_FAULT = sql.case(
 """The reason of what is as it should be: that it was not sent is true still."""
 _OWN_SHA256 = sql.func.coalesce(transfers.c.sha256, "")
 _COMPARED = sql.bindparam("compared", type_=sql.Text)
+_IS_REMEMBERED = sql.or_(
+    ~sql.bindparam("remembered", type_=sql.Boolean),
+    sql.func.coalesce(transfers.c.reason, "") == TransferReason.COMPARED,
+)
 _IS_DOUBTED_SINCE = (sql.func.coalesce(transfers.c.stored_sha256, "") == UNSURE) & (
     sql.func.coalesce(transfers.c.next_attempt_at, 0) > sql.bindparam("searched")
 )
@@ -123,6 +127,7 @@ _CONFIRM = (
         transfers.c.id == sql.bindparam("row"),
         transfers.c.state == State.ACKNOWLEDGED,
         transfers.c.acknowledged_at <= sql.bindparam("searched"),
+        _IS_REMEMBERED,
         ((transfers.c.sha256 == _COMPARED) & ~_IS_DOUBTED_SINCE)
         | (
             _COMPARED.is_(None)
@@ -199,6 +204,7 @@ class _Found(NamedTuple):
 
     rows: Mapping[int, float]
     compared: Mapping[int, str]
+    remembered: frozenset[int]
 
 
 def _disjoint(found: Sequence[_Found]) -> list[_Found]:
@@ -208,14 +214,16 @@ def _disjoint(found: Sequence[_Found]) -> list[_Found]:
     """
     rows: dict[int, float] = {}
     compared: dict[int, str] = {}
+    remembered: set[int] = set()
     apart: list[_Found] = []
     for one in found:
         if rows.keys().isdisjoint(one.rows):
             rows.update(one.rows)
             compared.update(one.compared)
+            remembered |= one.remembered
         else:
             apart.append(one)
-    return [_Found(rows, compared), *apart]
+    return [_Found(rows, compared, frozenset(remembered)), *apart]
 
 
 class Confirmations:
@@ -317,7 +325,10 @@ class Confirmations:
         return found
 
     def confirm(
-        self, found: Mapping[int, float], compared: Mapping[int, str] | None = None
+        self,
+        found: Mapping[int, float],
+        compared: Mapping[int, str] | None = None,
+        remembered: Collection[int] = (),
     ) -> None:
         """These rows were found in the store by a search that began at a time.
 
@@ -333,25 +344,32 @@ class Confirmations:
         compared
             Those of them whose bytes were read there, each with their SHA-256. They prove nothing
             of a version that was sent meanwhile, by whichever worker's clock.
+        remembered
+            Those of these that were read before the search, when the store had refused the row: it
+            counts as long as the ledger says so.
         """
         if found:
-            self._confirm(_Found(found, compared or {}))
+            self._confirm(_Found(found, compared or {}, frozenset(remembered)))
 
     def _confirm_together(self, found: Sequence[_Found]) -> list[None]:
         with writing(self._engine) as connection:
             for one in _disjoint(found):
-                self._confirm_all(connection, one.rows, one.compared)
+                self._confirm_all(connection, one)
         return [None] * len(found)
 
-    def _confirm_all(
-        self, connection: sql.Connection, found: Mapping[int, float], compared: Mapping[int, str]
-    ) -> None:
-        now = self._now()
+    def _confirm_all(self, connection: sql.Connection, one: _Found) -> None:
+        now, found, compared = self._now(), one.rows, one.compared
         unsure, soon = doubts(connection, [row for row in found if row not in compared])
         _ask_again(connection, unsure, next_attempt_at=now, stored_sha256=UNSURE)
         _ask_again(connection, soon, next_attempt_at=now + ASK_AGAIN_AFTER)
         sure = [
-            {"row": row, "searched": at, "compared": compared.get(row), "seen_at": now}
+            {
+                "row": row,
+                "searched": at,
+                "compared": compared.get(row),
+                "remembered": row in one.remembered,
+                "seen_at": now,
+            }
             for row, at in sorted(found.items())
             if row not in unsure and row not in soon
         ]
@@ -407,7 +425,10 @@ class Confirmations:
                 connection.execute(_MAKE_DUE, parameters)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """What becomes of acknowledged instances that are not in the store as they should be."""
+        """What becomes of acknowledged instances that are not in the store as they should be.
+
+        It is of the versions whose digests they have, and says nothing of what was sent since.
+        """
         if not outcomes:
             return
         settled: dict[str, list[int]] = {"missing": [], "quarantined": []}
@@ -419,7 +440,11 @@ class Confirmations:
                     values["stored_sha256"] = UNSURE
                 done = connection.execute(
                     transfers.update()
-                    .where(transfers.c.id == row, transfers.c.state == State.ACKNOWLEDGED)
+                    .where(
+                        transfers.c.id == row,
+                        transfers.c.state == State.ACKNOWLEDGED,
+                        sql.literal(outcome.sha256 or "") == _OWN_SHA256,
+                    )
                     .values(**values, batch=None, acknowledged_at=None)
                 )
                 if done.rowcount:

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 _STORED = (State.ACKNOWLEDGED, State.CONFIRMED)
+_MAYBE_STORED = (*_STORED, State.SENDING)
+"""What is being sent was maybe compared with what the store had (409)."""
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
 _VOID = (State.WITHDRAWN, State.LOST, State.SUPERSEDED)
 _WORDS = "a newer version of it, with the same UIDs, was received"
@@ -252,25 +254,31 @@ def doubt_same(
     """The store has other bytes than these rows, by their SHA-256: nor has it those of others.
 
     Whoever sends what is the same, or is not what it has, as far as that was seen: it is to be read
-    back.
+    back. The digest of what is being sent is not known yet.
     """
     there = seen or {}
+
+    def is_not_there(row: _Version, other: _Version) -> bool:
+        same = other.sha256 == digests[row.id] is not None
+        return same or other.is_other_than(there.get(row.id))
+
     others = {
         other.id
         for row, other in _of_one_instance(connection, list(digests))
-        if other.state in _STORED
-        and (other.sha256 == digests[row.id] is not None or other.is_other_than(there.get(row.id)))
+        if other.state == State.SENDING or (other.state in _STORED and is_not_there(row, other))
     }
     _doubt(connection, now, others)
 
 
 def doubt_others(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
     """What else is confirmed of the instances of these rows does not say what the store has now."""
-    others = {other.id for _, other in _of_one_instance(connection, rows) if other.state in _STORED}
+    others = {
+        other.id for _, other in _of_one_instance(connection, rows) if other.state in _MAYBE_STORED
+    }
     for some in portions(sorted(others.difference(rows)), MOST_PARAMETERS):
         mine = transfers.c.id.in_(some)
         connection.execute(transfers.update().where(mine).values(_UNSURE))
-        is_read = transfers.c.state == State.ACKNOWLEDGED
+        is_read = transfers.c.state.in_((State.ACKNOWLEDGED, State.SENDING))
         connection.execute(transfers.update().where(mine, is_read).values(next_attempt_at=now))
 
 

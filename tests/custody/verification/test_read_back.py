@@ -13,6 +13,7 @@ from orthanc_gcp.custody.verification import read_back as module
 from orthanc_gcp.custody.verification.read_back import FEW, MOST_SENDINGS, SEARCH_LAG, ReadBack
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import TransferReason
 from tests.support.sent import acknowledge, changed, record, rows, send, series_of
 from tests.support.simulation import FakeClock
 from tests.support.site import make_instance, make_study
@@ -98,6 +99,33 @@ def test_other_bytes_are_sent_again_where_they_are_compared(ledger, stow, read_b
     (row,) = rows(ledger)
     assert (row.state, row.reason) == ("delayed", "different")
     assert "the store gives back" in row.detail
+
+
+def test_what_is_doubted_while_others_are_read_is_not_confirmed_by_what_is_remembered(
+    ledger, clock, stow, store, window
+):
+    """It was compared when it was refused; an older version came late, while others were read."""
+    files = make_study(series=2, instances=1)
+    for content in files:
+        stow(content)
+    send(ledger, files)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(reason=TransferReason.COMPARED))
+
+    class Doubted:
+        def instances(self, *series, **more):
+            clock.now += 5
+            others = [row.id for row in rows(ledger) if row.series_instance_uid != series[1]]
+            ledger.confirmations.postpone(others, clock.now, other_is_there=True)
+            return store.instances(*series, **more)
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+    destination = Destination("a", Doubted(), store, window, False, "Metadata")
+    reader = ReadBack(ledger, {"a": destination}, lambda: False)
+    reader.confirm("a", [series_of(content) for content in files])
+    assert sorted(states(ledger)) == ["acknowledged", "acknowledged"]
 
 
 def test_what_is_read_to_be_compared_keeps_to_the_caps(ledger, stow, store, window):

@@ -79,6 +79,8 @@ class _Reading:
         The instances that it has, as they were sent as far as that was looked at.
     compared
         Those of them, by their rows, whose bytes it has as they were sent, with their SHA-256.
+    remembered
+        Those of these that were compared when the store had refused them, and are not read again.
     missing
         Those that it does not have, or cannot give back.
     different
@@ -93,6 +95,7 @@ class _Reading:
 
     found: list[Transfer] = field(default_factory=list)
     compared: dict[int, str] = field(default_factory=dict)
+    remembered: set[int] = field(default_factory=set)
     missing: list[Transfer] = field(default_factory=list)
     different: list[tuple[Transfer, str]] = field(default_factory=list)
     failed: list[Transfer] = field(default_factory=list)
@@ -155,6 +158,7 @@ class ReadBack:
         asked = 0
         seen: dict[int, float] = {}
         compared: dict[int, str] = {}
+        remembered: set[int] = set()
         confirmations = self._ledger.confirmations
         readable = confirmations.to_read(account, series, MOST_KNOWN)
         for number, (one, known) in enumerate(readable.items(), 1):
@@ -168,13 +172,14 @@ class ReadBack:
             asked += bool(rows)
             seen |= {row.id: began for row in reading.found}
             compared |= reading.compared
+            remembered |= reading.remembered
             if len(seen) >= CONFIRMED_AT_ONCE:
-                confirmations.confirm(seen, compared)
-                seen, compared = {}, {}
+                confirmations.confirm(seen, compared, remembered)
+                seen, compared, remembered = {}, {}, set()
             if not goes_on:
                 confirmations.make_due(account, list(readable)[number:])
                 break
-        confirmations.confirm(seen, compared)
+        confirmations.confirm(seen, compared, remembered)
         return asked
 
     def _read(
@@ -437,9 +442,10 @@ def _compare(destination: Destination, reading: _Reading) -> None:
     unread = 0
     # Those that have failed before come last, and are in the way of none.
     for row in sorted(reading.found, key=lambda row: row.attempts):
-        if row.sha256 and row.reason == TransferReason.COMPARED:  # when the store had refused it
+        if row.sha256 and row.reason == TransferReason.COMPARED:
             same.append(row)
             reading.compared[row.id] = row.sha256
+            reading.remembered.add(row.id)
             continue
         if not _is_compared(destination.verify, row):
             same.append(row)
