@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_it_is_said_once(log, caplog):
         assert log.report()
     assert caplog.messages == ["account a: 3 instances wait: it is gone; do so"]
     assert caplog.records[0].levelname == "ERROR"
+
+
+def test_two_of_one_kind_are_said_both(log, there, caplog):
+    there[:] = [replace(GONE, subject=one, message=f"{one} is refused") for one in ("x", "y")]
+    log.report()
+    there.pop()
+    log.report()
+    assert caplog.messages == [
+        "account a: x is refused; do so",
+        "account a: y is refused; do so",
+        "account a: nothing waits any more for the index orthanc (y)",
+    ]
 
 
 def test_it_is_said_again_after_hours(log, clock, caplog):

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 CHECK_EVERY = 20.0
 REMIND_EVERY = 6 * 3600.0
 
-_What = tuple[ProblemKind, str, str, int | None]
+_What = tuple[ProblemKind, str, str, int | None, str]
 
 
 class ProblemLog:
@@ -56,5 +56,6 @@ def _of(what: _What) -> str:
 
 
 def _name(what: _What) -> str:
-    kind, _, index, number = what
-    return f"{kind.value} {index or number or ''}".strip()
+    kind, _, index, number, subject = what
+    name = f"{kind.value} {index or number or ''}".strip()
+    return f"{name} ({subject})" if subject else name

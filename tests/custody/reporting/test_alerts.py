@@ -415,6 +415,18 @@ def test_another_problem_is_told_while_one_stands(ledger, clock):
     assert len(set(hook.ids)) == 4
 
 
+def test_another_subscription_of_an_account_is_another_problem(ledger, clock):
+    hook = Hook()
+    alerts = alerts_of(ledger, hook)
+    (quiet,) = overview()
+    refused = replace(problem(ProblemKind.SUBSCRIPTION, ""), subject="one")
+    both = refused, replace(refused, subject="two")
+    for problems in ((refused,), both, both):
+        alerts.report_changes([replace(quiet, problems=problems)])
+        clock.now += 300
+    assert [len(told["Problems"]) for told in hook.told] == [1, 2]
+
+
 def test_another_problem_is_not_taken_for_one_that_may_have_been_told(ledger, clock):
     hook = Hook()
     alerts = alerts_of(ledger, unanswered(hook, 1))

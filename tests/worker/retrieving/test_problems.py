@@ -23,5 +23,6 @@ def test_only_what_does_not_pass_by_itself():
     no_token = StoreError("no token", reason=StoreReason.NO_TOKEN, retryable=True)
     (one,) = problems_of([receiver(each) for each in (None, passing, no_token, refused)])
     assert (one.kind, one.account, one.since) == (ProblemKind.SUBSCRIPTION, "a", 7.0)
+    assert one.subject == "projects/p/subscriptions/s", "an account may have several"
     assert "it is not yours" in one.message
     assert "orthanc-gcp check" in one.remedy

@@ -423,5 +423,6 @@ class Alerts:
 def _names(account: AccountOverview) -> frozenset[str]:
     """What tells the problems of an account from others, however many instances each is about."""
     return frozenset(
-        f"{one.kind} {one.index} {one.destination or ''}".strip() for one in account.problems
+        f"{one.kind} {one.index} {one.destination or ''} {one.subject}".strip()
+        for one in account.problems
     )

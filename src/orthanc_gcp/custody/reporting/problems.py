@@ -71,6 +71,8 @@ class Problem:
         Since when the oldest of them is to be sent, in seconds since 1970; None where unknown.
     message, remedy
         What is the matter; what to do.
+    subject
+        What else tells it from others of its kind: a worker, or a subscription.
     """
 
     kind: ProblemKind
@@ -81,11 +83,12 @@ class Problem:
     message: str
     remedy: str
     destination: int | None = None
+    subject: str = ""
 
     @property
-    def what(self) -> tuple[ProblemKind, str, str, int | None]:
+    def what(self) -> tuple[ProblemKind, str, str, int | None, str]:
         """What tells it from others, however many instances it is about."""
-        return self.kind, self.account, self.index, self.destination
+        return self.kind, self.account, self.index, self.destination, self.subject
 
     def concerns(self, account: str) -> bool:
         """Whether it is one of an account."""
@@ -292,7 +295,8 @@ def unread(ledger: Ledger, index: str, since: float, words: str) -> list[Problem
         return []
     message = f"what Orthanc receives is not read, and not sent: {words}"
     remedy = "see the message; what it has received by then is read when it can be followed again"
-    return [Problem(ProblemKind.WORKER, "", index, 0, since, message, remedy)]
+    kind = ProblemKind.WORKER
+    return [Problem(kind, "", index, 0, since, message, remedy, subject="following")]
 
 
 def unsent(since: float, words: str) -> Problem:
@@ -307,7 +311,7 @@ def unsent(since: float, words: str) -> Problem:
     """
     message = f"what waits is not sent: {words}"
     remedy = "see the message, and the worker's log; it goes on when that is over"
-    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy)
+    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject="sending")
 
 
 def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
@@ -453,6 +457,7 @@ def _not_compared(ledger: Ledger, here: Collection[str]) -> list[Problem]:
             f"what {source} has cannot be compared with the ledger: what its changes do not report "
             f"is not found, and not sent: {one.words}",
             "see the message, and Orthanc's log; it is compared once a minute until that succeeds",
+            subject="comparison",
         )
         for source, one in failing_comparisons(ledger).items()
         if source in here
@@ -487,7 +492,8 @@ def _without_orthanc(ledger: Ledger, here: Collection[str], but: str) -> list[Pr
         )
         remedy = "see its log; if it has stopped writing there, restart it"
         kind = ProblemKind.WORKER
-        found.append(Problem(kind, "", one.source or "", 0, since, message, remedy))
+        index, subject = one.source or "", one.name
+        found.append(Problem(kind, "", index, 0, since, message, remedy, subject=subject))
     return found
 
 

@@ -27,6 +27,7 @@ def problems_of(receivers: Iterable[Receiver]) -> list[Problem]:
             one.failing_since,
             f"nothing is received: {one.error}",
             _REMEDY,
+            subject=one.rule.subscription,
         )
         for one in receivers
         if isinstance(one.error, SubscriptionError | StoreError) and not one.error.retryable
