@@ -29,6 +29,7 @@ class OrthancOfTest:
 
     def __init__(self, files=(), accounts=("a",)):
         self.files, self.accounts, self.error = list(files), frozenset(accounts), None
+        self.possible_accounts = frozenset(accounts)
 
     def all(self, add):
         for one in self.files:
@@ -280,6 +281,51 @@ def test_what_no_rule_wants(audit):
     found = compare(one, files)
     assert kinds(found) == {(Category.UNCOMPARED, uids(one)) for one in files}
     assert found.is_incomplete
+
+
+def test_what_the_rules_may_want_for_another_account(ledger, audit):
+    """They ask for what cannot be read of an instance that one of the accounts has."""
+    files = make_study(instances=2)
+    send(ledger, files)
+    one = audit(files)
+    one.orthanc.accounts, one.orthanc.possible_accounts = None, frozenset("abc")
+
+    def unread():
+        rest = [found for found in one.compare(listed(files)) if found.account is None]
+        return [finding for found in rest for finding in found.findings]
+
+    assert {(found.category, found.uids) for found in unread()} == {
+        (Category.UNCOMPARED, uids(file)) for file in files
+    }
+    assert {found.reason.rpartition(": ")[2] for found in unread()} == {
+        "whether they want it for b, c is not known"
+    }
+    one.orthanc.possible_accounts = frozenset("a")
+    assert unread() == [], "no rule sends anything to another"
+
+
+@pytest.mark.parametrize(("account", "uncompared"), [("a", 0), ("b", 1), ("c", 0)])
+def test_what_the_rules_may_want_for_the_account_that_is_meant(ledger, audit, account, uncompared):
+    files = make_study(instances=1)
+    send(ledger, files)
+    one = audit(files, selection=Selection(account), stores={})
+    one.orthanc.accounts, one.orthanc.possible_accounts = None, frozenset("ab")
+    *_, rest = one.compare(listed(files))
+    assert sum(found.category is Category.UNCOMPARED for found in rest.findings) == uncompared
+    assert rest.not_wanted == (account == "c"), "no rule sends anything there"
+
+
+def test_what_was_given_up_for_a_former_store_tells_nothing_of_the_present(ledger, clock, reader):
+    files = make_study(instances=1)
+    former = Ledger(ledger.engine, clock, {"a": StoreName("projects/old")})
+    send(former, files)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(state=State.WITHDRAWN))
+    now = Ledger(ledger.engine, clock, {"a": StoreName("projects/new")})
+    orthanc = OrthancOfTest(files)
+    orthanc.accounts = None
+    one = Audit(now, {"a": reader}, orthanc, Selection(), Scope(BEGIN + 1000, "o"), {})
+    assert any(found.is_incomplete for found in one.compare(listed(files)))
 
 
 def test_before_following_the_store_is_not_asked(audit, reader, stow):

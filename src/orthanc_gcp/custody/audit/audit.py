@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from orthanc_gcp.custody.audit.comparison import (
     Comparison,
     Held,
-    Recorded,
     Scope,
     Sides,
     Stored,
@@ -173,8 +172,7 @@ class Audit:
         wanted = {name for one in held for name in one.accounts or ()}
         meant = sorted(filter(self._is_meant, {*rows.by_account, *study.accounts, *wanted}))
         found = [self._at(account, study, held, rows) for account in meant]
-        own = [row for account in meant for row in rows.by_account.get(account, [])]
-        rest = self._of_no_account(study, held, own)
+        rest = self._of_no_account(study, held, rows)
         return found + [one for one in [rest] if one.not_wanted or one.findings or not found]
 
     def _held(self, study: ListedStudy) -> list[Held]:
@@ -190,27 +188,49 @@ class Audit:
         )
 
     def _of_no_account(
-        self, study: ListedStudy, held: Iterable[Held], rows: Iterable[Recorded]
+        self, study: ListedStudy, held: Iterable[Held], rows: StudyRows
     ) -> StudyResult:
-        """What Orthanc has of it, and none of the accounts is to have."""
+        """What Orthanc has of it, and none of the accounts is to have, or it is not known which."""
+        old = [one for one in held if one.received_at < self._scope.began]
         mine = {
-            row.transfer.orthanc_id for row in rows if row.transfer.source == self._scope.source
+            row.transfer.orthanc_id
+            for account in filter(self._is_meant, rows.by_account)
+            for row in rows.by_account[account]
+            if row.transfer.source == self._scope.source
         }
-        new = [
-            one
-            for one in held
-            if one.orthanc_id not in mine and one.received_at < self._scope.began
-        ]
-        words = "Orthanc cannot read what the rules ask for"
-        unreadable = [
-            Finding(Category.UNCOMPARED, one.uids, one.orthanc_id, in_orthanc=True, reason=words)
-            for one in new
-            if one.accounts is None
-        ]
         not_wanted = sum(
-            one.accounts is not None and not any(map(self._is_meant, one.accounts)) for one in new
+            one.orthanc_id not in mine and not any(map(self._is_meant, self._may_want(one)))
+            for one in old
         )
-        return StudyResult(study.uid, None, not_wanted=not_wanted, findings=unreadable)
+        unreadable = [one for one in old if one.accounts is None]
+        findings = list(self._uncompared(unreadable, rows)) if unreadable else []
+        return StudyResult(study.uid, None, not_wanted=not_wanted, findings=findings)
+
+    def _uncompared(self, unreadable: Iterable[Held], rows: StudyRows) -> Iterator[Finding]:
+        """What the rules may want for an account that nobody has written it down for."""
+        names = {
+            account: rows.names(account, self._scope.source)
+            for account in sorted(self._possible_accounts)
+            if self._is_meant(account)
+        }
+        for one in unreadable:
+            missing = [account for account, own in names.items() if one.orthanc_id not in own]
+            if missing:
+                words = (
+                    "Orthanc cannot read what the rules ask for: "
+                    f"whether they want it for {', '.join(missing)} is not known"
+                )
+                yield Finding(
+                    Category.UNCOMPARED, one.uids, one.orthanc_id, in_orthanc=True, reason=words
+                )
+
+    def _may_want(self, held: Held) -> Set[str]:
+        """The accounts that the rules want it for, or may want it for where that is not known."""
+        return self._possible_accounts if held.accounts is None else held.accounts
+
+    @property
+    def _possible_accounts(self) -> Set[str]:
+        return frozenset() if self._orthanc is None else self._orthanc.possible_accounts
 
     def _at(
         self, account: str, study: ListedStudy, held: Sequence[Held], rows: StudyRows

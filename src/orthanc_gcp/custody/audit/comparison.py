@@ -76,6 +76,11 @@ class Recorded:
         """The three UIDs of the instance."""
         return Uids(*self.transfer.uids)
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was not in Orthanc any more, or closed, before it was sent."""
+        return self.transfer.state in _GONE
+
     def is_newer(self, other: Recorded) -> bool:
         """Whether it is of a later version: of one second, that which was written down last."""
         mine, theirs = self.transfer, other.transfer
@@ -192,7 +197,7 @@ class _Study:
         self._of_accounts: dict[Uids, list[Recorded]] = defaultdict(list)
         for row in sides.confirmed:
             self._of_accounts[row.uids].append(row)
-        former = [row for row, _ in sides.former if row.transfer.state not in _GONE]
+        former = [row for row, _ in sides.former if not row.is_given_up]
         self._formerly_mine = self._by_identifier(former)
 
     def _by_identifier(self, rows: Iterable[Recorded]) -> dict[str, Recorded]:

@@ -36,6 +36,11 @@ class OrthancStudies:
         Sleeps for some seconds; True says that the audit is to end.
     has_its_index
         Whether Orthanc has the index, just now, that the audit began with.
+
+    Attributes
+    ----------
+    possible_accounts
+        Those that some rule sends to.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class OrthancStudies:
         has_its_index: Callable[[], bool] = lambda: True,
     ) -> None:
         self.source, self._rules, self._has_its_index = orthanc, rules, has_its_index
+        self.possible_accounts = frozenset(rules.accounts)
         self._retries = Retries(wait)
 
     def all(self, add: Callable[[str, str, str], object]) -> None:

@@ -65,6 +65,15 @@ class StudyRows:
             if current is None or row.destination_id != current.id
         ]
 
+    def names(self, account: str, source: str | None) -> set[str]:
+        """What of an Orthanc is written down for an account, by Orthanc's identifiers.
+
+        What was given up for a store that it was formerly says nothing of the present one.
+        """
+        former = [row for row, _ in self.former(account) if not row.is_given_up]
+        rows = [*self.of(account), *former]
+        return {row.transfer.orthanc_id for row in rows if row.transfer.source == source}
+
     def in_store_of(self, account: str) -> set[Uids]:
         """What any account is to have, or had, in the store that this one is by now."""
         mine = {row.uids for row in self.by_account.get(account, [])}
