@@ -106,6 +106,48 @@ def test_one_instance_that_cannot_be_read_is_in_the_way_of_no_other(orthanc, sto
     assert all(one.accounts == {"a"} for one in studies.instances([bad["ParentStudy"]]))
 
 
+@pytest.fixture
+def half_gone(orthanc):
+    """Of one of two instances, Orthanc's answer to whoever asks for its attributes is 404."""
+    bad, good = (orthanc.json("POST", "/instances", file) for file in make_study(instances=2))
+    source = OrthancSource(OrthancRest(orthanc.url), orthanc.folder)
+
+    def attributes(name, long):
+        if name != bad["ID"]:
+            return source.attributes(name, long)
+        if made.is_deleted:
+            orthanc.request("DELETE", f"/instances/{name}")
+        return source.attributes("gone", long)
+
+    def has_its_index():
+        made.asked += 1
+        return made.has_its_index
+
+    rules = Rules([SendRule(to="a", tags={"Rows": "64"})], attributes)
+    made = OrthancStudies(source, rules, lambda _: True, has_its_index)
+    made.is_deleted, made.has_its_index, made.asked = False, True, 0
+    made.bad, made.good, made.study = bad["ID"], good["ID"], bad["ParentStudy"]
+    return made
+
+
+def test_one_instance_whose_file_is_gone_is_in_the_way_of_no_other(half_gone):
+    found = {one.orthanc_id: one.accounts for one in half_gone.instances([half_gone.study])}
+    assert found == {half_gone.bad: None, half_gone.good: {"a"}}
+
+
+def test_what_is_deleted_while_its_attributes_are_asked_for_is_not_there(half_gone):
+    half_gone.is_deleted = True
+    found = {one.orthanc_id: one.accounts for one in half_gone.instances([half_gone.study])}
+    assert found == {half_gone.good: {"a"}}
+    assert half_gone.asked, "another index proves no deletion"
+
+
+def test_what_another_index_does_not_have_is_not_deleted(half_gone):
+    half_gone.is_deleted, half_gone.has_its_index = True, False
+    with pytest.raises(OrthancUnavailableError, match="another index"):
+        half_gone.instances([half_gone.study])
+
+
 def test_an_md5_that_orthanc_refuses(stored):
     (file, answer), *_ = stored
     answers = {f"GET /instances/{answer['ID']}/attachments/dicom/md5": 403}

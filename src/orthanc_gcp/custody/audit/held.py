@@ -15,7 +15,12 @@ from orthanc_gcp.custody.audit.comparison import Held
 from orthanc_gcp.custody.audit.findings import Uids
 from orthanc_gcp.custody.audit.retries import Retries
 from orthanc_gcp.custody.intake.rules import Rules
-from orthanc_gcp.errors import GcpError, OrthancRefusedError, OrthancUnavailableError
+from orthanc_gcp.errors import (
+    GcpError,
+    OrthancGoneError,
+    OrthancRefusedError,
+    OrthancUnavailableError,
+)
 from orthanc_gcp.ledger.uids import storable
 from orthanc_gcp.orthanc.resources import Description, OrthancSource
 from orthanc_gcp.orthanc.rest import UNANSWERED
@@ -141,7 +146,8 @@ class OrthancStudies:
         found = self.source.describe(resources)
         if len(found) < len(resources):
             self._miss()
-        return [self._held(one) for one in found]
+        held = map(self._held, found)
+        return [one for one in held if one is not None]
 
     def _is_sure(self) -> bool:
         try:
@@ -160,11 +166,16 @@ class OrthancStudies:
         if not self._has_its_index():
             raise OrthancUnavailableError("Orthanc has another index than in the beginning")
 
-    def _held(self, one: Description) -> Held:
+    def _held(self, one: Description) -> Held | None:
+        """An instance, and where the rules want it; None where it was deleted meanwhile."""
+        accounts = None
         try:
             accounts = frozenset(self._rules.matching(one))
         except OrthancRefusedError:  # it answers, but not about this instance
-            accounts = None
+            pass
+        except OrthancGoneError:  # the instance, or only its file
+            if not self._is_there(one.orthanc_id):
+                return None
         # Strings that many instances have in common are in memory once.
         study, series = map(
             intern, map(storable, (one.study_instance_uid, one.series_instance_uid))
@@ -177,6 +188,12 @@ class OrthancStudies:
             one.received_at,
             accounts,
         )
+
+    def _is_there(self, instance: str) -> bool:
+        found = self.source.describe([instance])
+        if not found:
+            self._miss()
+        return bool(found)
 
 
 def _understood(question: Callable[[], Answer]) -> Answer:
