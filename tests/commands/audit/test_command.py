@@ -319,6 +319,22 @@ def test_audit_finds_what_the_ledger_does_not_know(site, still):
     run(site, "audit", "--study", before.uid, "--fix", code=1)
 
 
+def test_audit_of_one_account_queues_what_is_new_for_all_that_the_rules_name(site, still, tmp_path):
+    """With a row of one account alone, the worker's comparison would look for no other."""
+    study, _ = still
+    forget(site, transfers.c.id == study.rows()[1].id)
+    rules = [{"To": "google"}, {"To": SECOND, "Tags": {"StudyInstanceUID": study.uid}}]
+    file = configured(site, tmp_path, lambda section: section.update(Send=rules))
+    options = ("--study", study.uid, "--account", "google", "--fix")
+    told = run_json(site, "audit", *options, code=1, config=file)
+    assert told["Counts"] == {"Instances": 3, "Stored": 2, "NotInLedger": 1, "Queued": 2}
+    waiting = sorted(row.account for row in study.rows() if row.state == "waiting")
+    assert waiting == ["google", SECOND]
+    told = run_json(site, "audit", *options, code=1, config=file)
+    assert "Queued" not in told["Counts"], "it is queued once"
+    forget(site, (transfers.c.study_instance_uid == study.uid) & (transfers.c.account == SECOND))
+
+
 def forget(site, which):
     engine = site.engine()
     with engine.begin() as connection:

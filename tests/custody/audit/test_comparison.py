@@ -390,3 +390,14 @@ def test_no_difference_only_when_all_that_is_wanted_is_there(holds, rows, listed
     unknown = {one.uids for one in found.findings if one.category is Category.UNKNOWN}
     known = {one.uids for one in (*holds, *rows)}
     assert unknown == {uids(one) for one in listed} - known
+
+
+def test_a_finding_says_for_whom_the_rules_want_what_orthanc_has():
+    rows = [of_another_file(row(2)), of_another_file(row(3)), row(4)]
+    sides = Sides(A, [held(1), held(2), held(3, wanted=None)], rows)
+    found = {one.orthanc_id: one.accounts for one in compare(sides, SCOPE, NOW).findings}
+    assert found == {"o1": {A, "b"}, "o2": {A, "b"}, "o3": None, "o4": frozenset()}
+
+
+def of_another_file(recorded):
+    return replace(recorded, transfer=replace(recorded.transfer, attachment_uuid="before"))

@@ -51,7 +51,7 @@ _SUMS = {
     "Dismissed": "dismissed by a person",
     "BeforeFollowing": "received before following began, and in no backfill",
     "NotWanted": "in Orthanc and wanted by no rule",
-    "Queued": "queued to be sent",
+    "Queued": "queued to be sent, once for each account",
 }
 
 

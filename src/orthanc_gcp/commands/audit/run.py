@@ -218,7 +218,7 @@ class _Run:
                 yield result
                 continue
             try:
-                yield replace(result, queued=self._repair.queue(result))
+                yield replace(result, queued=self._repair.queue(result, results))
             except OrthancError as error:
                 yield result
                 words = f"not all that is missing was queued: {error}"

@@ -247,6 +247,7 @@ class _Study:
                 one.orthanc_id,
                 in_orthanc=True,
                 in_store=one.uids in self._listed,
+                accounts=one.accounts,
             )
 
     def _in_former_stores(self) -> Iterator[Finding]:
@@ -344,14 +345,16 @@ class _Study:
         return row.transfer.state == State.ACKNOWLEDGED and lag
 
     def _finding(self, category: Category, row: Recorded, reason: str) -> Finding:
+        in_orthanc = self._in_orthanc(row)
         return Finding(
             category,
             row.uids,
             row.transfer.orthanc_id,
-            in_orthanc=self._in_orthanc(row),
+            in_orthanc=in_orthanc,
             in_store=row.uids in self._listed,
             reason=reason,
             transfer=row.transfer,
+            accounts=self._held[row.transfer.orthanc_id].accounts if in_orthanc else frozenset(),
         )
 
     def _in_orthanc(self, row: Recorded) -> bool:

@@ -6,7 +6,7 @@ A SOP Instance UID alone names none: the same one in another study is another in
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -78,6 +78,9 @@ class Finding:
         The row of the ledger that it is about.
     digests
         Those that differ, by what they are of: ``Sha256``, ``StoreSha256``, ``Md5``, ``StoreMd5``.
+    accounts
+        Where the rules want what Orthanc has of it; None where Orthanc cannot read what they ask
+        for.
     """
 
     category: Category
@@ -88,6 +91,7 @@ class Finding:
     reason: str = ""
     transfer: Transfer | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    accounts: Set[str] | None = frozenset()
 
     @property
     def differs(self) -> bool:
@@ -123,7 +127,8 @@ class StudyResult:
     not_wanted
         How many instances Orthanc has that no rule of these accounts wants.
     queued
-        How many of its instances were queued to be sent.
+        How many instances were queued to be sent by it: also to other accounts that the rules want
+        them for, and once for each.
     error
         Why it could not be compared; empty when it was.
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from orthanc_gcp.custody.audit.comparison import OVERWRITTEN
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult
+from orthanc_gcp.custody.audit.recorded import recorded
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import arrival_of
+from orthanc_gcp.custody.intake.selection import MOST_UNREADABLE
+from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import Priority
@@ -36,8 +39,16 @@ class Repair:
         self._guard = LoopGuard(ledger, orthanc)
         self._since = int(since)
 
-    def queue(self, result: StudyResult) -> int:
-        """Queue what is missing of a study at an account; how many instances that were.
+    def queue(self, result: StudyResult, beside: Sequence[StudyResult] = ()) -> int:
+        """Queue what is missing of a study at an account; how many transfers that makes.
+
+        What is new to the ledger is queued for each account that the rules want it for: with a row
+        of one of them, no comparison of Orthanc with the ledger would look for the others.
+
+        Parameters
+        ----------
+        beside
+            What came of the same study at each account.
 
         Raises
         ------
@@ -52,26 +63,65 @@ class Repair:
         confirmations = self._ledger.confirmations
         queued = confirmations.requeue_lost(_rows_of(there, Category.MISSING))
         queued += confirmations.requeue_different(_rows_of(there, Category.DIFFERENT))
-        closed = [one for one in there if _was_closed(one)]
-        queued += self._record(result.account, closed, demanded=True)
+        absent = _absent([result, *beside])
+        closed = {one.orthanc_id: {result.account} for one in there if _was_closed(one)}
+        queued += self._record(closed, absent, demanded=True)
         # What was written down meanwhile is not to be sent twice.
         new = [one for one in there if one.transfer is None and _is_unrecorded(one)]
         new += [one for one in there if one.reason == OVERWRITTEN]
-        return queued + self._record(result.account, new, demanded=False)
+        readable = [one for one in new if one.accounts is not None]
+        queued += self._record(self._wanted(result.account, readable), absent, demanded=False)
+        unreadable = {one.orthanc_id: {result.account} for one in new if one.accounts is None}
+        self._remember_unreadable(list(unreadable))
+        return queued + self._record(unreadable, absent, demanded=False)
 
-    def _record(self, account: str, found: Sequence[Finding], *, demanded: bool) -> int:
-        names, queued = [one.orthanc_id for one in found], 0
-        listed = {one.orthanc_id for one in found if one.in_store}
+    def _remember_unreadable(self, names: Sequence[str]) -> None:
+        """Leave it to the worker to apply the rules, for other accounts, when Orthanc can read it.
+
+        Raises
+        ------
+        OrthancError
+            Too many wait for that.
+        """
+        if not names:
+            return
+        arrivals = self._ledger.arrivals
+        if len({*arrivals.unreadable(self._source), *names}) > MOST_UNREADABLE:
+            raise OrthancError("Orthanc cannot read what it has stored")
+        arrivals.change_unreadable(self._source, names)
+
+    def _wanted(self, account: str, new: Sequence[Finding]) -> dict[str, set[str]]:
+        """For whom instances are written down: this account, and others that have no row of one."""
+        wanted = {one.orthanc_id: {account, *(one.accounts or ())} for one in new}
+        others = {name for accounts in wanted.values() for name in accounts} - {account}
+        if others:
+            rows = recorded(self._ledger, new[0].uids.study_instance_uid)
+            for other in others:
+                for name in wanted.keys() & rows.names(other, self._source):
+                    wanted[name].discard(other)
+        return wanted
+
+    def _record(
+        self,
+        wanted: Mapping[str, Set[str]],
+        absent: Set[tuple[str, str]],
+        *,
+        demanded: bool,
+    ) -> int:
+        names, queued = list(wanted), 0
         for start in range(0, len(names), _PORTION):
             arrivals = [
                 arrival_of(one, self._source, account, priority=self._priority(one, demanded))
                 for one in self._orthanc.describe(names[start : start + _PORTION])
+                for account in sorted(wanted[one.orthanc_id])
             ]
             # What came from the store once, and is not there now, is sent.
-            missing = [one for one in arrivals if one.orthanc_id not in listed]
-            known = self._guard.recognize([one for one in arrivals if one.orthanc_id in listed])
+            missing = [one for one in arrivals if (one.account, one.orthanc_id) in absent]
+            others = [one for one in arrivals if (one.account, one.orthanc_id) not in absent]
+            known = self._guard.recognize(others)
             unsent = [one for one in known if one.retrieved_sha256 is None]
             queued += self._ledger.arrivals.record([*missing, *unsent], other_versions=True)
+            # What is to be sent comes first: if this is not written down, nothing stays unsent.
             there = [one for one in known if one.retrieved_sha256 is not None]
             self._ledger.arrivals.record(there, other_versions=True)
         return queued
@@ -80,6 +130,17 @@ class Repair:
         if demanded:
             return Priority.DEMANDED
         return Priority.BACKFILL if one.received_at < self._since else Priority.LIVE
+
+
+def _absent(results: Sequence[StudyResult]) -> set[tuple[str, str]]:
+    """What the stores of accounts do not have: each with Orthanc's identifier."""
+    return {
+        (result.account, one.orthanc_id)
+        for result in results
+        if result.account is not None
+        for one in result.findings
+        if one.in_orthanc and not one.in_store
+    }
 
 
 def _rows_of(found: Sequence[Finding], category: Category) -> list[Transfer]:
