@@ -89,15 +89,12 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
     assert [one.orthanc_id for one in Patients(ledger).newest_own(ORTHANC, 1)] == ["begun"]
 
 
-def test_those_that_take_most_come_first_few_at_once(ledger):
+def test_those_that_take_most_come_first(ledger):
     sizes = {"p": 5, "q": 9, "r": 5, "s": 7, "t": 99}
     Patients(ledger).add(ORTHANC, {name: {"1"} for name in sizes}, sizes)
     Patients(ledger).set_guards(ORTHANC, dict.fromkeys("pqr", Guard.OWN) | {"s": Guard.FOREIGN})
-    first = Patients(ledger).largest_protected(ORTHANC, None, 3)
-    assert [one.orthanc_id for one in first] == ["q", "s", "p"]
-    second = Patients(ledger).largest_protected(ORTHANC, first[-1], 3)
-    assert [one.orthanc_id for one in second] == ["r"]
-    assert Patients(ledger).largest_protected(ORTHANC, second[-1], 3) == []
+    found = Patients(ledger).largest_protected(ORTHANC)
+    assert [one.orthanc_id for one in found] == ["q", "s", "p", "r"]
     assert Patients(ledger).not_protected_yet(ORTHANC) == (1, 99)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -365,6 +366,17 @@ def test_what_has_grown_beyond_it_is_given_up_when_all_is_counted(room, monkeypa
     assert sorted(measured.asked) == sorted(room.patients.values()), "each of them once"
 
 
+def test_what_grows_beyond_it_after_all_is_counted_is_given_up_at_once(room, monkeypatch):
+    measured = Measured(room, monkeypatch)
+    measured.add("D")
+    measured.steps()
+    assert room.guards == dict.fromkeys("ABCD", Guard.OWN)
+    measured.size_bytes = lambda _name: 900_000
+    Patients(room.ledger).set_sizes("test/ORTHANC", {room.patients["A"]: 900_000})
+    assert measured.add("A") <= 2
+    assert Guard.NO_ROOM in room.guards.values()
+
+
 def test_when_it_is_switched_off_ours_is_taken_away(room):
     room.receive("A", "B")
     room.protect("A")
@@ -501,6 +513,31 @@ def test_what_a_frozen_worker_undoes_too_late_is_protected_again(room, monkeypat
     assert room.protected == {"A": False}
     room.scan()
     assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+
+
+def test_what_it_undoes_half_way_is_protected_again(room, monkeypatch):
+    protect, undone = room.source.recycling.protect, []
+
+    def late(name, *, protected):
+        if protected:
+            Patients(room.ledger).forget("test/ORTHANC", [name])
+        elif undone:
+            raise OrthancUnavailableError("away")
+        else:
+            undone.append(name)
+            successor_of(room).release_all("test/ORTHANC")
+            names = dict.fromkeys(room.patients.values(), Guard.OWN)
+            Patients(room.ledger).set_guards("test/ORTHANC", names)
+        return protect(name, protected=protected)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "protect", late)
+        with suppress(OrthancUnavailableError):
+            room.receive("A", "B").read()
+    assert undone
+    room.scan()
+    assert room.protected == {"A": True, "B": True}
+    assert room.guards == dict.fromkeys("AB", Guard.OWN)
 
 
 @pytest.mark.parametrize("needed", [True, False])

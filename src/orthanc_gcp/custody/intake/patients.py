@@ -288,24 +288,13 @@ class Patients:
             count, size = connection.execute(query).one()
         return Total(count, int(size))
 
-    def largest_protected(self, source: str, after: Patient | None, limit: int) -> list[Patient]:
-        """Some that are protected, by us or by somebody else, those first that take most.
-
-        Parameters
-        ----------
-        after
-            The last one of those before, as it was then; None for the first ones.
-        """
-        of = patients.c
+    def largest_protected(self, source: str) -> list[Patient]:
+        """All that are protected, by us or by somebody else, those first that take most."""
         query = (
             sql.select(patients)
-            .where(of.source == source, of.guard.in_(_PROTECTED))
-            .order_by(of.size_bytes.desc(), of.orthanc_id)
-            .limit(limit)
+            .where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
+            .order_by(patients.c.size_bytes.desc(), patients.c.orthanc_id)
         )
-        if after is not None:
-            as_large = (of.size_bytes == after.size_bytes) & (of.orthanc_id > after.orthanc_id)
-            query = query.where((of.size_bytes < after.size_bytes) | as_large)
         with self._ledger.reading() as connection:
             return [_patient(row) for row in connection.execute(query)]
 

@@ -10,12 +10,12 @@ sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.custody.intake.patients import Patient, Patients, Total
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, report_losses
-from orthanc_gcp.errors import OrthancRefusedError
+from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Transfer, portions
 from orthanc_gcp.ledger.schema import Guard
@@ -178,34 +178,24 @@ class Protection:
                 if found:
                     self._protect(source, self._write_down(source, found), anew=False)
                 yield from self._rest()
-            counted = yield from self._count_all(source)
+            yield from self._measure_all(source)
             for page in self._pages(source):
-                guards = self._protect(source, page, anew=False, counted=counted)
+                guards = self._protect(source, page, anew=False)
                 self._lose(source, [one for one in page if guards[one.orthanc_id] is Guard.GONE])
                 yield from self._rest()
-            self._give_up_newest(source, counted=counted)
+            self._give_up_newest(source)
         self._report(source)
 
-    def _count_all(self, source: str) -> Generator[None, None, bool]:
-        """Where there seems to be no room, ask for the sizes of all, some after others.
-
-        What Orthanc has received again, or what its changes have reported again, counts twice.
-
-        Returns
-        -------
-        bool
-            Whether all were asked for: what has no room by now has none.
-        """
-        limits, after = self._known, None
+    def _measure_all(self, source: str) -> Iterator[None]:
+        """Where there seems to be no room, ask for the sizes of all, some after others."""
+        limits = self._known
         while limits is not None and limits.mebibytes:
-            protected, more = self._patients.total(source), self._patients.not_protected_yet(source)
-            if self._has_room(limits, protected, more):
-                return False
-            after = self._count_some(source, after)
-            if after is None:
-                return True
+            wanted = self._patients.not_protected_yet(source)
+            if self._has_room(limits, self._patients.total(source), wanted):
+                return
+            if self._measure_some(source):
+                return
             yield from self._rest()
-        return True
 
     def _rest(self) -> Iterator[None]:
         """A page of changes is read before it goes on, where it has taken long by now."""
@@ -247,9 +237,7 @@ class Protection:
 
     # -- Some patients --------------------------------------------------------------------------
 
-    def _protect(
-        self, source: str, patients: Sequence[Patient], *, anew: bool, counted: bool = False
-    ) -> dict[str, Guard]:
+    def _protect(self, source: str, patients: Sequence[Patient], *, anew: bool) -> dict[str, Guard]:
         """See that these are protected, as far as there is room; what was found.
 
         Parameters
@@ -257,15 +245,13 @@ class Protection:
         anew
             Whether something of them was received just now: a protection of ours that somebody has
             taken away is made again only then.
-        counted
-            Whether the sizes of all that are protected were asked for just now.
         """
         found: dict[str, Guard] = {}
         for some in portions(patients, PORTION):
             guards = {one.orthanc_id: self._guard(source, one, anew=anew) for one in some}
             begun = [one for one in some if guards[one.orthanc_id] is Guard.WANTED]
             guards |= {one.orthanc_id: Guard.BEGUN for one in begun}
-            left, sure = self._without_room(source, begun, counted=counted)
+            left, sure = self._without_room(source, begun)
             for one in begun:
                 if one.orthanc_id in left:
                     known = (sure and not anew) or one.guard is Guard.NO_ROOM
@@ -306,9 +292,7 @@ class Protection:
         since = patient.since
         return since is not None and self._ledger.indexes.was_undone(source, since)
 
-    def _without_room(
-        self, source: str, begun: Sequence[Patient], *, counted: bool
-    ) -> tuple[set[str], bool]:
+    def _without_room(self, source: str, begun: Sequence[Patient]) -> tuple[set[str], bool]:
         """Those that there is no room for, each asked for its size where that counts.
 
         Returns
@@ -318,10 +302,10 @@ class Protection:
         """
         left: set[str] = set()
         if not begun or self._known is None:
-            return left, counted
+            return left, True
         own = sum(one.size_bytes for one in begun)
         more = Total(len(begun), own)
-        (count, size), sure = self._total(source, self._known, more, counted=counted)
+        (count, size), sure = self._total(source, self._known, more)
         sizes = {}
         for one in begun:
             own = one.size_bytes
@@ -336,10 +320,10 @@ class Protection:
         self._note_sizes(source, sizes)
         return left, sure
 
-    def _total(
-        self, source: str, limits: StorageLimits, more: Total, *, counted: bool
-    ) -> tuple[Total, bool]:
-        """What is protected, those that take most asked for where there seems to be no room.
+    def _total(self, source: str, limits: StorageLimits, more: Total) -> tuple[Total, bool]:
+        """What is protected, some of it asked for where there seems to be no room.
+
+        What Orthanc has received again, or what its changes have reported again, counts twice.
 
         Returns
         -------
@@ -350,22 +334,27 @@ class Protection:
         if not limits.mebibytes:
             return total, True
         if self._has_room(limits, total, more):
-            return total, counted
-        # No more of them: the following waits for it.
-        all_of_them = self._count_some(source, None) is None
-        return self._patients.total(source), counted or all_of_them
+            return total, False
+        all_of_them = self._measure_some(source)
+        return self._patients.total(source), all_of_them
 
     def _has_room(self, limits: StorageLimits, total: Total, more: Total) -> bool:
         return limits.has_room(
             self._percent, total.patients + more.patients, total.size_bytes + more.size_bytes
         )
 
-    def _count_some(self, source: str, after: Patient | None) -> Patient | None:
-        """Ask for the sizes of a portion that may take less; behind whom others follow."""
-        some = self._patients.largest_protected(source, after, PORTION)
-        grown = [one for one in some if self._measured.get(one.orthanc_id) != one.size_bytes]
-        self._note_sizes(source, {one.orthanc_id: self._size(one) for one in grown})
-        return some[-1] if len(some) == PORTION else None
+    def _measure_some(self, source: str) -> bool:
+        """Ask for the sizes of a few that may take less; whether there are no others.
+
+        No more of them: the following waits for it.
+        """
+        grown = [
+            one
+            for one in self._patients.largest_protected(source)
+            if self._measured.get(one.orthanc_id) != one.size_bytes
+        ]
+        self._note_sizes(source, {one.orthanc_id: self._size(one) for one in grown[:PORTION]})
+        return len(grown) <= PORTION
 
     def _note_sizes(self, source: str, sizes: dict[str, int]) -> None:
         if sizes:
@@ -394,10 +383,13 @@ class Protection:
         self._patients.set_guards(source, guards)
         done = [name for name in names if name not in guards]
         undone = set(done) - self._patients.own(source, done)
-        for name in undone:
-            # Another worker has taken over meanwhile, and does not need it any more.
-            self._unprotect(name)
-        if undone:
+        if not undone:
+            return
+        try:
+            for name in undone:
+                # Another worker has taken over meanwhile, and does not need it any more.
+                self._unprotect(name)
+        finally:
             self._patients.question(source, undone)
 
     def _lose(self, source: str, patients: Sequence[Patient]) -> None:
@@ -417,7 +409,11 @@ class Protection:
         if ours:
             # What ends half-way was no person's doing, should it be in need again.
             self._patients.question(source, ours)
-        kept = {name for name in ours if not self._unprotect(name)}
+        try:
+            kept = {name for name in ours if not self._unprotect(name)}
+        except OrthancError:
+            self._patients.question(source, ours)  # another worker may count on it by now
+            raise
         done = [one.orthanc_id for one in patients if one.orthanc_id not in kept]
         if done:
             self._patients.forget(source, done)
@@ -433,14 +429,14 @@ class Protection:
             return False
         return True
 
-    def _give_up_newest(self, source: str, *, counted: bool = False) -> None:
+    def _give_up_newest(self, source: str) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
         limits = self._known
         if limits is None:
             return
-        total, sure = self._total(source, limits, Total(0, 0), counted=counted)
+        total, sure = self._total(source, limits, Total(0, 0))
         if not sure and not limits.has_room(self._percent, *total):
-            self._next = self._rested  # it is counted to the end then
+            self._next = self._rested  # the others are asked for then
             return
         while not limits.has_room(self._percent, *total):
             newest = self._patients.newest_own(source, 1)
