@@ -29,7 +29,7 @@ class OrthancOfTest:
 
     def __init__(self, files=(), accounts=("a",)):
         self.files, self.accounts, self.error = list(files), frozenset(accounts), None
-        self.possible_accounts = frozenset(accounts)
+        self.possible = frozenset(accounts)
 
     def all(self, add):
         for one in self.files:
@@ -45,7 +45,8 @@ class OrthancOfTest:
 
     def held(self, content):
         one = uids(content)
-        return Held(one[2], one, len(content), "", BEGIN, self.accounts)
+        possible = self.possible if self.accounts is None else frozenset()
+        return Held(one[2], one, len(content), "", BEGIN, self.accounts, possible)
 
     def md5s(self, held):
         return {uids(one)[2]: hashlib.md5(one).hexdigest() for one in self.files}
@@ -288,7 +289,7 @@ def test_what_the_rules_may_want_for_another_account(ledger, audit):
     files = make_study(instances=2)
     send(ledger, files)
     one = audit(files)
-    one.orthanc.accounts, one.orthanc.possible_accounts = None, frozenset("abc")
+    one.orthanc.accounts, one.orthanc.possible = None, frozenset("abc")
 
     def unread():
         rest = [found for found in one.compare(listed(files)) if found.account is None]
@@ -300,7 +301,7 @@ def test_what_the_rules_may_want_for_another_account(ledger, audit):
     assert {found.reason.rpartition(": ")[2] for found in unread()} == {
         "whether they want it for b, c is not known"
     }
-    one.orthanc.possible_accounts = frozenset("a")
+    one.orthanc.possible = frozenset("a")
     assert unread() == [], "no rule sends anything to another"
 
 
@@ -309,7 +310,7 @@ def test_what_the_rules_may_want_for_the_account_that_is_meant(ledger, audit, ac
     files = make_study(instances=1)
     send(ledger, files)
     one = audit(files, selection=Selection(account), stores={})
-    one.orthanc.accounts, one.orthanc.possible_accounts = None, frozenset("ab")
+    one.orthanc.accounts, one.orthanc.possible = None, frozenset("ab")
     *_, rest = one.compare(listed(files))
     assert sum(found.category is Category.UNCOMPARED for found in rest.findings) == uncompared
     assert rest.not_wanted == (account == "c"), "no rule sends anything there"

@@ -102,6 +102,10 @@ def test_one_instance_that_cannot_be_read_is_in_the_way_of_no_other(orthanc, sto
     found = {one.orthanc_id: one for one in studies.instances([bad["ParentStudy"]])}
     assert found[bad["ID"]].accounts is None
     assert found[good["ID"]].accounts == {"a"}
+    others = [SendRule(to="b", modalities=("MR",)), SendRule(to="c", tags={"StudyDate": "2026*"})]
+    studies = studies_of(orthanc.url, [*rules[1:], *others], folder=orthanc.folder)
+    found = {one.orthanc_id: one for one in studies.instances([bad["ParentStudy"]])}
+    assert found[bad["ID"]].possible == {"a", "c"}, "not b, by what Orthanc has indexed"
     studies = studies_of(orthanc.url, rules, folder=orthanc.folder)
     assert all(one.accounts == {"a"} for one in studies.instances([bad["ParentStudy"]]))
 
@@ -131,8 +135,11 @@ def half_gone(orthanc):
 
 
 def test_one_instance_whose_file_is_gone_is_in_the_way_of_no_other(half_gone):
-    found = {one.orthanc_id: one.accounts for one in half_gone.instances([half_gone.study])}
-    assert found == {half_gone.bad: None, half_gone.good: {"a"}}
+    held = half_gone.instances([half_gone.study])
+    assert {one.orthanc_id: (one.accounts, one.possible) for one in held} == {
+        half_gone.bad: (None, {"a"}),
+        half_gone.good: ({"a"}, set()),
+    }
 
 
 def test_what_is_deleted_while_its_attributes_are_asked_for_is_not_there(half_gone):

@@ -179,12 +179,12 @@ def test_a_version_that_the_rules_cannot_be_applied_to_is_left_to_the_worker_too
     assert ledger.arrivals.unreadable("o") == [instance.orthanc_id]
 
 
-def test_it_is_not_queued_where_too_many_wait_for_the_rules(ledger, repair, instance):
+def test_it_is_queued_for_its_account_where_too_many_wait_for_the_rules(ledger, repair, instance):
     write_down(ledger, instance, "a", state=State.CONFIRMED, attachment_uuid="before")
     ledger.arrivals.change_unreadable("o", [str(number) for number in range(MOST_UNREADABLE)])
     with pytest.raises(OrthancError, match="cannot read what it has stored"):
         repair.queue(overwritten(ledger, instance, None))
-    assert states(ledger, instance) == {"a": ["confirmed"]}
+    assert states(ledger, instance) == {"a": ["waiting"]}
 
 
 def test_all_that_is_to_be_sent_is_written_at_once(ledger, repair, instance, monkeypatch):

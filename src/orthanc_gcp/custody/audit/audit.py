@@ -199,22 +199,27 @@ class Audit:
             if row.transfer.source == self._scope.source
         }
         not_wanted = sum(
-            one.orthanc_id not in mine and not any(map(self._is_meant, self._may_want(one)))
+            one.orthanc_id not in mine
+            and not any(map(self._is_meant, one.possible if one.accounts is None else one.accounts))
             for one in old
         )
         unreadable = [one for one in old if one.accounts is None]
-        findings = list(self._uncompared(unreadable, rows)) if unreadable else []
+        findings = list(self._uncompared(unreadable, rows))
         return StudyResult(study.uid, None, not_wanted=not_wanted, findings=findings)
 
-    def _uncompared(self, unreadable: Iterable[Held], rows: StudyRows) -> Iterator[Finding]:
+    def _uncompared(self, unreadable: Sequence[Held], rows: StudyRows) -> Iterator[Finding]:
         """What the rules may want for an account that nobody has written it down for."""
         names = {
             account: rows.names(account, self._scope.source)
-            for account in sorted(self._possible_accounts)
+            for account in sorted({name for one in unreadable for name in one.possible})
             if self._is_meant(account)
         }
         for one in unreadable:
-            missing = [account for account, own in names.items() if one.orthanc_id not in own]
+            missing = [
+                account
+                for account, own in names.items()
+                if account in one.possible and one.orthanc_id not in own
+            ]
             if missing:
                 words = (
                     "Orthanc cannot read what the rules ask for: "
@@ -223,14 +228,6 @@ class Audit:
                 yield Finding(
                     Category.UNCOMPARED, one.uids, one.orthanc_id, in_orthanc=True, reason=words
                 )
-
-    def _may_want(self, held: Held) -> Set[str]:
-        """The accounts that the rules want it for, or may want it for where that is not known."""
-        return self._possible_accounts if held.accounts is None else held.accounts
-
-    @property
-    def _possible_accounts(self) -> Set[str]:
-        return frozenset() if self._orthanc is None else self._orthanc.possible_accounts
 
     def _at(
         self, account: str, study: ListedStudy, held: Sequence[Held], rows: StudyRows

@@ -50,6 +50,8 @@ class Held:
         Seconds since 1970, UTC; Orthanc records whole ones.
     accounts
         Where the rules want it; None where Orthanc cannot read what they ask for.
+    possible
+        Where they may want it then.
     """
 
     orthanc_id: str
@@ -58,6 +60,7 @@ class Held:
     attachment_uuid: str
     received_at: float
     accounts: frozenset[str] | None
+    possible: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

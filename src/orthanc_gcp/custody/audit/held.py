@@ -41,11 +41,6 @@ class OrthancStudies:
         Sleeps for some seconds; True says that the audit is to end.
     has_its_index
         Whether Orthanc has the index, just now, that the audit began with.
-
-    Attributes
-    ----------
-    possible_accounts
-        Those that some rule sends to.
     """
 
     def __init__(
@@ -56,7 +51,6 @@ class OrthancStudies:
         has_its_index: Callable[[], bool] = lambda: True,
     ) -> None:
         self.source, self._rules, self._has_its_index = orthanc, rules, has_its_index
-        self.possible_accounts = frozenset(rules.accounts)
         self._retries = Retries(wait)
 
     def all(self, add: Callable[[str, str, str], object]) -> None:
@@ -168,14 +162,16 @@ class OrthancStudies:
 
     def _held(self, one: Description) -> Held | None:
         """An instance, and where the rules want it; None where it was deleted meanwhile."""
-        accounts = None
+        accounts: frozenset[str] | None = None
+        possible = frozenset[str]()
         try:
             accounts = frozenset(self._rules.matching(one))
         except OrthancRefusedError:  # it answers, but not about this instance
-            pass
+            possible = frozenset(self._rules.possible(one))
         except OrthancGoneError:  # the instance, or only its file
             if not self._is_there(one.orthanc_id):
                 return None
+            possible = frozenset(self._rules.possible(one))
         # Strings that many instances have in common are in memory once.
         study, series = map(
             intern, map(storable, (one.study_instance_uid, one.series_instance_uid))
@@ -187,6 +183,7 @@ class OrthancStudies:
             one.attachment_uuid,
             one.received_at,
             accounts,
+            possible,
         )
 
     def _is_there(self, instance: str) -> bool:

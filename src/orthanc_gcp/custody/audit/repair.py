@@ -72,8 +72,11 @@ class Repair:
         readable = [one for one in new if one.accounts is not None]
         queued += self._record(self._wanted(result.account, readable), absent, demanded=False)
         unreadable = {one.orthanc_id: {result.account} for one in new if one.accounts is None}
-        self._remember_unreadable(list(unreadable))
-        return queued + self._record(unreadable, absent, demanded=False)
+        try:
+            self._remember_unreadable(list(unreadable))
+        finally:  # what this account lacks is known all the same
+            queued += self._record(unreadable, absent, demanded=False)
+        return queued
 
     def _remember_unreadable(self, names: Sequence[str]) -> None:
         """Leave it to the worker to apply the rules, for other accounts, when Orthanc can read it.

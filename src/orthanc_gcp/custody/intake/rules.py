@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.configuration.attributes import Attribute, attribute, matches
+from orthanc_gcp.errors import OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.rows import NewTransfer
 from orthanc_gcp.ledger.schema import Priority
 from orthanc_gcp.orthanc.resources import Description
@@ -53,6 +54,22 @@ class Rules:
             if rule.to not in found and self._matches(rule, description):
                 found[rule.to] = rule
         return found
+
+    def possible(self, description: Description) -> Set[str]:
+        """The accounts that an instance goes to, or may go to as far as Orthanc can read it.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            Orthanc cannot be asked just now.
+        """
+        return {rule.to for rule in self._rules if self._may_match(rule, description)}
+
+    def _may_match(self, rule: SendRule, description: Description) -> bool:
+        try:
+            return self._matches(rule, description)
+        except (OrthancGoneError, OrthancRefusedError):
+            return True
 
     def arrivals(
         self, source: str, description: Description, change: int, priority: Priority
