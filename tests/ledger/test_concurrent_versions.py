@@ -6,9 +6,7 @@ a page of changes. On SQLite one transaction after the other writes, so that not
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome
 from orthanc_gcp.ledger.schema import State, transfers
 from orthanc_gcp.ledger.versions import reopen_versions, supersede_unsent
-from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, states
+from tests.support.ledgers import ORTHANC, A, arrival, claim, claimed_rows, meanwhile, states
 
 OTHER = "another orthanc"
 _OF = transfers.c
@@ -68,31 +66,6 @@ def withdrawn(ledger: Ledger, row: int) -> Callable[[sql.Connection], None]:
         reopen_versions(connection, ledger.now(), [row])
 
     return settle_it
-
-
-def meanwhile(
-    ledger: Ledger, first: Callable[[sql.Connection], object], then: Callable[[], object]
-) -> None:
-    """The second begins after the first has written, and before that is committed."""
-    with ThreadPoolExecutor(1) as pool:
-        with writing(ledger.engine) as connection:
-            first(connection)
-            second = pool.submit(then)
-            _wait_until_it_waits(ledger, second)
-        second.result(30)
-
-
-def _wait_until_it_waits(ledger: Ledger, done: Future[object]) -> None:
-    waits = sql.text(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-    )
-    for _ in range(3000):
-        with ledger.reading() as connection:
-            if done.done() or connection.scalar(waits):
-                return
-        time.sleep(0.01)
-    raise AssertionError("it neither ends nor waits")
 
 
 def test_what_is_received_anew_is_not_superseded_by_what_was_sent_before(ledger):

@@ -236,6 +236,20 @@ def test_what_was_seen_of_a_version_says_nothing_of_one_that_was_sent_since(ledg
     assert not events_of(ledger, "missing") + events_of(ledger, "quarantined")
 
 
+def test_what_an_audit_has_missed_of_a_version_says_nothing_of_one_that_was_sent_since(ledger):
+    ledger.arrivals.record([arrival("1")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="old")
+    missed = ledger.confirmations.acknowledged(A, SERIES)
+    ledger.arrivals.record([arrival("1", change_seq=9, attachment_uuid="new")])
+    claim(ledger)
+    settle_batch(ledger, State.ACKNOWLEDGED, sha256="new")
+    assert ledger.confirmations.requeue_lost(missed) == 0
+    assert ledger.confirmations.requeue_different(missed) == 0
+    assert states(ledger) == {"1": State.ACKNOWLEDGED}
+    assert not events_of(ledger, "missing")
+
+
 def test_what_was_remembered_of_a_version_counts_as_long_as_the_ledger_says_so(ledger, clock):
     ledger.arrivals.record([arrival("1")])
     claim(ledger)

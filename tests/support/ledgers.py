@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -172,3 +174,31 @@ def claimed_rows(ledger: Ledger, batch: str) -> list[Any]:
 def settle_batch(ledger: Ledger, state: State, batch: str = "b", **more: object) -> None:
     rows = claimed_rows(ledger, batch)
     ledger.queue.settle(batch, [Outcome(row.id, state, **more) for row in rows])
+
+
+# -- Two transactions at once, on PostgreSQL -----------------------------------------------------
+
+
+def meanwhile(
+    ledger: Ledger, first: Callable[[sql.Connection], object], then: Callable[[], object]
+) -> None:
+    """The second begins after the first has written, and before that is committed."""
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.writing() as connection:
+            first(connection)
+            second = pool.submit(then)
+            _wait_until_it_waits(ledger, second)
+        second.result(30)
+
+
+def _wait_until_it_waits(ledger: Ledger, done: Future[object]) -> None:
+    waits = sql.text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+    )
+    for _ in range(3000):
+        with ledger.reading() as connection:
+            if done.done() or connection.scalar(waits):
+                return
+        time.sleep(0.01)
+    raise AssertionError("it neither ends nor waits")

@@ -535,11 +535,13 @@ class Confirmations:
 
 
 def _stored(connection: sql.Connection, rows: Sequence[Transfer]) -> list[int]:
-    """Those of some rows that the store has, as the ledger has it still."""
+    """Those of some rows that the store has in these versions, as the ledger has it still."""
     of, found = transfers.c, list[int]()
-    for some in portions([row.id for row in rows], MOST_PARAMETERS):
+    digests = {row.id: row.sha256 for row in rows}
+    for some in portions(list(digests), MOST_PARAMETERS):
         chosen = of.id.in_(some), of.state.in_([State.ACKNOWLEDGED, State.CONFIRMED])
-        found += connection.scalars(sql.select(of.id).where(*chosen).with_for_update())
+        locked = sql.select(of.id, of.sha256).where(*chosen).order_by(of.id).with_for_update()
+        found += [row for row, sha256 in connection.execute(locked) if sha256 == digests[row]]
     return found
 
 

@@ -9,7 +9,15 @@ from orthanc_gcp.custody.intake.former_stores import close, hand_over
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, events, transfers
-from tests.support.ledgers import ORTHANC, SERIES, A, arrival, claim, settle_batch
+from tests.support.ledgers import (
+    ORTHANC,
+    SERIES,
+    A,
+    arrival,
+    claim,
+    meanwhile,
+    settle_batch,
+)
 from tests.support.transfers import events_of
 
 ALL = ("held", "waiting", "delayed", "sending", "acknowledged", "confirmed", "invalid", "uid")
@@ -103,6 +111,26 @@ def test_what_was_closed_for_the_present_store_is_sent_when_it_is_handed_over(le
     assert hand_over(again, second.destinations.find(A), A) == 1
     assert rows(ledger) == {"first": [(A, "1", "waiting")], "second": [(A, "1", "withdrawn")]}
     assert claim(again) == ["1"]
+
+
+@pytest.mark.parametrize("anew", [{"state": State.SENDING, "batch": "c"}, {"received_at": 9e9}])
+def test_what_is_sent_or_received_meanwhile_is_not_handed_over_to(postgresql_ledger, anew):
+    first = process(postgresql_ledger, **{A: "first"})
+    first.arrivals.record([arrival("1")])
+    assert close(first, first.destinations.find(A)) == 1
+    second = process(postgresql_ledger, **{A: "second"})
+    second.arrivals.record([arrival("1", priority=Priority.DEMANDED)])
+    again = process(postgresql_ledger, **{A: "first"})
+    here = transfers.c.destination_id == again.destinations.find(A)
+    values = {"state": State.WAITING, "attachment_uuid": "anew", "reason": None} | anew
+    meanwhile(
+        postgresql_ledger,
+        lambda connection: connection.execute(transfers.update().where(here).values(**values)),
+        lambda: hand_over(again, second.destinations.find(A), A),
+    )
+    with postgresql_ledger.reading() as connection:
+        row = connection.execute(sql.select(transfers).where(here)).one()
+    assert {name: getattr(row, name) for name in values} == values
 
 
 def test_a_newer_version_is_handed_over_to_the_store_that_has_the_older(ledger, clock):

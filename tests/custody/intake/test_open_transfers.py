@@ -20,7 +20,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
 from orthanc_gcp.orthanc.rest import OrthancRest
-from tests.support.ledgers import A, arrival, claim, states
+from tests.support.ledgers import A, arrival, claim, meanwhile, states
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_study
 from tests.support.transfers import events_of
@@ -128,6 +128,25 @@ def test_what_a_worker_writes_down_meanwhile_is_handed_over(postgresql_ledger, s
     assert hand_over(ledger, source, GONE, to) == 3
     closed, sent = (GONE, State.WITHDRAWN, "closed"), (to, State.WAITING, None)
     assert rows(ledger) == [closed] * 3 + [sent] * 3
+
+
+def test_what_the_other_begins_to_send_meanwhile_is_not_taken_from_it(
+    postgresql_ledger, source, held
+):
+    ledger, to = postgresql_ledger, source_of(postgresql_ledger, source)
+    ledger.arrivals.record([held[0], replace(held[0], source=to)])
+    own = transfers.update().where(transfers.c.source == to)
+    with ledger.writing() as connection:
+        connection.execute(own.values(state=State.WITHDRAWN, reason="closed"))
+    meanwhile(
+        ledger,
+        lambda connection: connection.execute(own.values(state=State.SENDING, reason=None)),
+        lambda: hand_over(ledger, source, GONE, to),
+    )
+    assert rows(ledger) == [
+        (GONE, State.WITHDRAWN, "closed"),
+        (to, State.SENDING, None),
+    ]
 
 
 def test_what_is_closed_is_not_sent(ledger):

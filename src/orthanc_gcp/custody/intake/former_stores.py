@@ -131,6 +131,7 @@ def _has_too(connection: sql.Connection, target: int, rows: Sequence[Any]) -> di
         of.source.in_({row.source for row in rows}),
         of.orthanc_id.in_([row.orthanc_id for row in rows]),
     )
+    query = query.order_by(of.id).with_for_update()  # a worker may be sending it by now
     there = {(row.source, row.orthanc_id): row for row in connection.execute(query)}
     keys = {row.id: (row.source, row.orthanc_id) for row in rows}
     return {row: there[key] for row, key in keys.items() if key in there}

@@ -252,6 +252,7 @@ def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to
             of.source == to,
             of.orthanc_id.in_([row.orthanc_id for row in rows]),
         )
+        own = own.order_by(of.id).with_for_update()  # its worker may be sending it by now
         twice = {(one.destination_id, one.orthanc_id): one for one in connection.execute(own)}
         for row in rows:
             mine = twice.get((row.destination_id, row.orthanc_id))
