@@ -114,7 +114,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(locale="en-GB")
-    yield context.new_page()
+    page = context.new_page()
+    yield page
+    # A request of the page may be on its way still, and another test must not fail for it.
+    page.unroute_all(behavior="ignoreErrors")
     context.close()
 
 
