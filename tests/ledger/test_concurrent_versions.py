@@ -117,6 +117,17 @@ def test_what_was_sent_is_not_superseded_by_what_is_being_withdrawn(ledger):
     assert states(ledger) == {"old": State.ACKNOWLEDGED, "new": State.WITHDRAWN}
 
 
+def test_what_was_refused_is_not_superseded_by_what_is_being_withdrawn(ledger):
+    receive(ledger, "old", 10.0)
+    claim_of(ledger, ORTHANC, "b")
+    new = receive(ledger, "new", 20.0, source=OTHER)
+    superseded = {"reason": "superseded", "sha256": "old"}
+    meanwhile(
+        ledger, withdrawn(ledger, new), lambda: settle(ledger, "b", State.SUPERSEDED, **superseded)
+    )
+    assert states(ledger) == {"old": State.WAITING, "new": State.WITHDRAWN}
+
+
 @pytest.mark.parametrize("ended", ["withdrawn", "found again"])
 def test_what_is_being_sent_anew_does_not_wait_again_beside_that(ledger, ended):
     old = receive(ledger, "old", 10.0)

@@ -151,6 +151,27 @@ def test_an_older_one_that_was_acknowledged_late_is_not_confirmed(ledger):
     assert states(ledger) == {"old": State.SUPERSEDED, "new": State.CONFIRMED}
 
 
+@pytest.mark.parametrize("end", [State.WITHDRAWN, State.LOST])
+def test_what_was_refused_waits_again_when_the_newer_one_has_gone_meanwhile(ledger, end):
+    """It was compared with what the store has, which takes a while, when it was the older one."""
+    receive(ledger, "old", 10.0)
+    assert claim(ledger, "of old") == ["old"]
+    receive(ledger, "new", 20.0, source=OTHER)
+    (row,) = claimed_rows(ledger, "of old")
+    assert ledger.versions.outdated([row.id]) == {row.id}
+    with ledger.writing() as connection:
+        newer = transfers.c.orthanc_id == "new"
+        connection.execute(transfers.update().where(newer).values(state=end))
+    settle(ledger, "old", State.SUPERSEDED, sha256="o", reason="superseded", detail="a newer one")
+    assert states(ledger) == {"old": State.WAITING, "new": end}
+    assert events_of(ledger, "superseded") == []
+    with ledger.reading() as connection:
+        mine = sql.select(transfers).where(transfers.c.orthanc_id == "old")
+        again = connection.execute(mine).one()
+    assert (again.reason, again.detail, again.batch, again.attempts) == (None, None, None, 0)
+    assert claim(ledger, "again") == ["old"]
+
+
 @pytest.mark.parametrize("settled", [State.QUARANTINED, State.SUPERSEDED])
 def test_what_the_store_was_seen_not_to_have_is_doubted_of_all(ledger, settled):
     """And nothing says that it has ever taken what was refused."""
@@ -160,9 +181,11 @@ def test_what_the_store_was_seen_not_to_have_is_doubted_of_all(ledger, settled):
     sent(ledger, "two", sha256="same", source=OTHER)
     confirm(ledger)
     receive(ledger, "three", 30.0, source="third")
+    receive(ledger, "four", 40.0 if settled == State.SUPERSEDED else 5.0, source="fourth")
     reason = "conflict" if settled == State.QUARANTINED else "superseded"
     sent(ledger, "three", settled, sha256="same", source="third", reason=reason)
     expected = {"one": State.ACKNOWLEDGED, "two": State.ACKNOWLEDGED, "three": settled}
+    expected["four"] = State.WAITING
     assert states(ledger) == expected
     assert sorted(unsure(ledger)) == ["one", "two"]
     with ledger.reading() as connection:
@@ -353,8 +376,8 @@ def unsure(ledger) -> list[str]:
 @pytest.mark.parametrize("settled", [State.DELAYED, State.QUARANTINED, State.SUPERSEDED])
 def test_a_search_does_not_say_which_of_two_versions_is_there(ledger, settled):
     receive(ledger, "old", 10.0)
-    sent(ledger, "old", settled, reason="r")
     receive(ledger, "new", 20.0, source=OTHER)
+    sent(ledger, "old", settled, reason="r")
     sent(ledger, "new", source=OTHER, sha256="n")
     assert search(ledger) == {"old": settled, "new": State.ACKNOWLEDGED}
     assert unsure(ledger) == ["new"]

@@ -40,6 +40,7 @@ from orthanc_gcp.ledger.stored_digests import OTHER_IS_THERE, unsure_where
 from orthanc_gcp.ledger.versions import (
     doubt_same,
     doubt_stored,
+    reopen_current,
     reopen_versions,
     supersede_replaced,
     supersede_unsent,
@@ -313,6 +314,9 @@ class Queue:
                     settled.update(connection.scalars(_OF_BATCH, {"held_by": batch}))
                 execute_many(connection, _settle(state), rows)
                 ended = [row["row"] for row in rows if row["row"] in settled]
+                if state == State.SUPERSEDED:
+                    current = reopen_current(connection, now, ended)
+                    ended = [row for row in ended if row not in current]
                 add_for(connection, now, ended, state)
             supersede_replaced(connection, now, replacing)
             refused = (*grouped[State.QUARANTINED], *grouped[State.SUPERSEDED])

@@ -27,6 +27,7 @@ __all__ = [
     "doubts",
     "held_up",
     "in_order",
+    "reopen_current",
     "reopen_versions",
     "supersede_replaced",
     "supersede_unsent",
@@ -148,11 +149,7 @@ class Versions:
             The ledger is away.
         """
         with reading(self._engine) as connection:
-            return {
-                row.id
-                for row, other in _versions(connection, rows)
-                if other.is_newer(row) and other.state not in _VOID
-            }
+            return {row.id for row, newer in _newer(connection, rows) if newer.state not in _VOID}
 
 
 def held_up(connection: sql.Connection, rows: Sequence[int]) -> set[int]:
@@ -315,10 +312,28 @@ def _doubt(connection: sql.Connection, now: float, rows: Collection[int]) -> Non
 
 def reopen_versions(connection: sql.Connection, now: float, rows: Sequence[int]) -> None:
     """These rows are not sent any more: what they had superseded may be the newest again."""
-    again = {
-        other.id for _, other in _versions(connection, rows) if other.state == State.SUPERSEDED
-    }
-    for some in portions(sorted(again), MOST_PARAMETERS):
+    _reopen(
+        connection,
+        now,
+        {other.id for _, other in _versions(connection, rows) if other.state == State.SUPERSEDED},
+    )
+
+
+def reopen_current(connection: sql.Connection, now: float, rows: Sequence[int]) -> set[int]:
+    """Those of some rows, just superseded, that have no newer version: they wait again.
+
+    That was withdrawn, or lost, since it was seen.
+    """
+    _lock(connection, {newer.id for _, newer in _newer(connection, rows)})
+    outdated = {row.id for row, newer in _newer(connection, rows) if newer.state not in _VOID}
+    current = set(rows) - outdated
+    _reopen(connection, now, current)
+    return current
+
+
+def _reopen(connection: sql.Connection, now: float, rows: Collection[int]) -> None:
+    """What is superseded of these rows waits again."""
+    for some in portions(sorted(rows), MOST_PARAMETERS):
         fresh = {**UNSENT, "state": State.WAITING, "attempts": 0, "queued_at": now}
         still = transfers.c.id.in_(some), transfers.c.state == State.SUPERSEDED
         connection.execute(transfers.update().where(*still).values(fresh))
@@ -372,6 +387,11 @@ def _versions(
     for row, other in _of_one_instance(connection, rows):
         if not row.is_same_file(other):
             yield row, other
+
+
+def _newer(connection: sql.Connection, rows: Sequence[int]) -> Iterator[tuple[_Version, _Version]]:
+    """Each of some rows with each newer version of its instance, whatever became of that."""
+    return ((row, other) for row, other in _versions(connection, rows) if other.is_newer(row))
 
 
 def _of_one_instance(

@@ -7,7 +7,7 @@ import pytest
 
 from orthanc_gcp.commands.quarantine.choice import Choice, refuse_unknown
 from orthanc_gcp.custody.reporting.operations import retried_states
-from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.schema import State, transfers
 from tests.support.transfers import arrive, settle
 
 
@@ -65,7 +65,10 @@ NAMED = retried_states(named=True, dismissed=False)
 def withdrawn(filled):
     arrive(filled, 2, study="8", account="b")
     settle(filled, State.WITHDRAWN, 1, account="b", reason="deleted")
-    settle(filled, State.SUPERSEDED, account="b", reason="superseded")
+    (newest,) = settle(filled, State.QUARANTINED, account="b", reason="superseded")
+    with filled.writing() as connection:
+        mine = transfers.c.id == newest
+        connection.execute(transfers.update().where(mine).values(state=State.SUPERSEDED))
     return filled
 
 
