@@ -79,6 +79,8 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.ACKNOWLEDGED)
     )
     other_file = new.attachment_uuid != of.attachment_uuid
+    expected = sql.bindparam("instead_of", type_=sql.Text)
+    as_expected = of.attachment_uuid == sql.func.coalesce(expected, of.attachment_uuid)
     same_file = (new.attachment_uuid == of.attachment_uuid) & (of.attachment_uuid != "")
     waits = (of.state == State.WAITING) | (of.state == State.DELAYED)
     is_in_hand = sql.or_(
@@ -111,11 +113,12 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         # replaced; nor is that of a file that somebody has demanded, or a comparison has found,
         # before it was read. A demand opens what was closed, and does not wait for anything.
         where=is_later & ~(same_file & is_in_hand)
-        | (
+        | as_expected
+        & (
             (new.priority == Priority.DEMANDED)
             & (closed | (of.state == State.HELD) | waits_for_backfill)
-        )
-        | (sql.literal(other_versions) & other_file),
+            | (sql.literal(other_versions) & other_file)
+        ),
     )
 
 

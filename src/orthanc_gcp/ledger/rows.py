@@ -58,6 +58,9 @@ class NewTransfer:
     ----------
     retrieved_sha256, retrieved_at
         What came from that very store, and when: these bytes are there, and are not to be sent.
+    instead_of
+        The UUID of the file that the ledger had of it at that destination, empty for none, when
+        Orthanc was asked for this one, which takes the place of no other; None for whichever.
     """
 
     account: str
@@ -74,6 +77,7 @@ class NewTransfer:
     held_for_orthanc_id: str | None = None
     retrieved_sha256: str | None = None
     retrieved_at: float | None = None
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,20 @@ def test_what_was_received_anew(ledger, repair, instance):
     assert repair.queue(found) == 0
 
 
+@pytest.mark.parametrize("category", [Category.WAITING, Category.LOST, Category.NOT_IN_LEDGER])
+@pytest.mark.parametrize("state", [State.WAITING, State.CONFIRMED])
+def test_what_was_received_anew_since_is_not_set_back(ledger, repair, instance, category, state):
+    """What the audit has seen, and what Orthanc has described then, is the version before."""
+    row = None
+    if category != Category.NOT_IN_LEDGER:
+        row = write_down(ledger, instance, state=State.LOST, attachment_uuid="before")
+    later = {"attachment_uuid": "newest", "received_at": instance.received_at + 5}
+    now = write_down(ledger, instance, state=state, **later)
+    found = result(instance, category, row, reason=OVERWRITTEN)
+    assert repair.queue(found) == 0
+    assert row_of(ledger, instance) == now
+
+
 @pytest.mark.parametrize(
     "category",
     sorted(set(Category) - QUEUED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,10 +23,13 @@ class Described:
     def __init__(self) -> None:
         self.files: dict[str, tuple[str, float]] = {}
         self.asked: list[str] = []
+        self.after_it_has_answered: Callable[[], object] = lambda: None
 
     def describe_each(self, resources):
         self.asked += resources
-        return [_described(one, *self.files[one]) for one in resources if one in self.files], []
+        found = [_described(one, *self.files[one]) for one in resources if one in self.files]
+        self.after_it_has_answered()
+        return found, []
 
 
 def _described(name: str, file: str, received_at: float) -> Description:
@@ -97,4 +101,13 @@ def test_it_is_not_judged_before_it_is_known_which_index_that_is(ledger, orthanc
     found = sorting(ledger, orthanc, is_known=False).sort(batch)
     assert (named(found.sendable), named(found.unclear)) == (["2", "3"], ["1"])
     assert state_of(ledger, "1")[0] == State.SENDING
+    assert lost(ledger) == []
+
+
+def test_what_is_received_anew_meanwhile_is_not_set_back(ledger, orthanc, batch):
+    ledger.indexes.undo(ORTHANC, AT, AT)
+    newest = replace(arrival("1"), received_at=AT + 5, attachment_uuid="newest", change_seq=9)
+    orthanc.after_it_has_answered = lambda: ledger.arrivals.record([newest])
+    sorting(ledger, orthanc, is_known=True).sort(batch)
+    assert state_of(ledger, "1") == (State.WAITING, "newest", None)
     assert lost(ledger) == []

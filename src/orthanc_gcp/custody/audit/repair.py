@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+from functools import partial
 
 from orthanc_gcp.custody.audit.comparison import OVERWRITTEN
 from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult
@@ -64,18 +66,24 @@ class Repair:
         queued = confirmations.requeue_lost(_rows_of(there, Category.MISSING))
         queued += confirmations.requeue_different(_rows_of(there, Category.DIFFERENT))
         absent = _absent([result, *beside])
+        files = {
+            (result.account, one.orthanc_id): one.transfer.attachment_uuid
+            for one in there
+            if one.transfer is not None
+        }
+        record = partial(self._record, absent=absent, files=files)
         closed = {one.orthanc_id: {result.account} for one in there if _was_closed(one)}
-        queued += self._record(closed, absent, demanded=True)
+        queued += record(closed, demanded=True)
         # What was written down meanwhile is not to be sent twice.
         new = [one for one in there if one.transfer is None and _is_unrecorded(one)]
         new += [one for one in there if one.reason == OVERWRITTEN]
         readable = [one for one in new if one.accounts is not None]
-        queued += self._record(self._wanted(result.account, readable), absent, demanded=False)
+        queued += record(self._wanted(result.account, readable), demanded=False)
         unreadable = {one.orthanc_id: {result.account} for one in new if one.accounts is None}
         try:
             self._remember_unreadable(list(unreadable))
         finally:  # what this account lacks is known all the same
-            queued += self._record(unreadable, absent, demanded=False)
+            queued += record(unreadable, demanded=False)
         return queued
 
     def _remember_unreadable(self, names: Sequence[str]) -> None:
@@ -107,14 +115,26 @@ class Repair:
     def _record(
         self,
         wanted: Mapping[str, Set[str]],
-        absent: Set[tuple[str, str]],
         *,
+        absent: Set[tuple[str, str]],
+        files: Mapping[tuple[str, str], str],
         demanded: bool,
     ) -> int:
+        """Write down what Orthanc has by now, in the place of what the audit has seen.
+
+        Parameters
+        ----------
+        files
+            The UUIDs of the files that the audit has seen in the ledger, by account and Orthanc's
+            identifier.
+        """
         names, queued = list(wanted), 0
         for start in range(0, len(names), _PORTION):
             arrivals = [
-                arrival_of(one, self._source, account, priority=self._priority(one, demanded))
+                replace(
+                    arrival_of(one, self._source, account, priority=self._priority(one, demanded)),
+                    instead_of=files.get((account, one.orthanc_id), ""),
+                )
                 for one in self._orthanc.describe(names[start : start + _PORTION])
                 for account in sorted(wanted[one.orthanc_id])
             ]

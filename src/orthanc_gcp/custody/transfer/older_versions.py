@@ -7,7 +7,7 @@ version that Orthanc does not have any more, and would count as that.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.ledger.indexes import is_within
@@ -103,4 +103,5 @@ def _is_older(one: Description, row: Transfer) -> bool:
 
 
 def _arrival(one: Description, row: Transfer) -> NewTransfer:
-    return arrival_of(one, row.source, row.account, priority=Priority(row.priority))
+    arrival = arrival_of(one, row.source, row.account, priority=Priority(row.priority))
+    return replace(arrival, instead_of=row.attachment_uuid)
