@@ -11,8 +11,7 @@ from orthanc_gcp.custody.audit.findings import Category, Finding, StudyResult
 from orthanc_gcp.custody.audit.recorded import recorded
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import arrival_of
-from orthanc_gcp.custody.intake.selection import MOST_UNREADABLE
-from orthanc_gcp.errors import OrthancError
+from orthanc_gcp.custody.intake.selection import MOST_UNREADABLE, remember_unreadable
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import Priority
@@ -81,25 +80,11 @@ class Repair:
         queued += record(self._wanted(result.account, readable), demanded=False)
         unreadable = {one.orthanc_id: {result.account} for one in new if one.accounts is None}
         try:
-            self._remember_unreadable(list(unreadable))
+            if unreadable:
+                remember_unreadable(self._ledger, self._source, list(unreadable), MOST_UNREADABLE)
         finally:  # what this account lacks is known all the same
             queued += record(unreadable, demanded=False)
         return queued
-
-    def _remember_unreadable(self, names: Sequence[str]) -> None:
-        """Leave it to the worker to apply the rules, for other accounts, when Orthanc can read it.
-
-        Raises
-        ------
-        OrthancError
-            Too many wait for that.
-        """
-        if not names:
-            return
-        arrivals = self._ledger.arrivals
-        if len({*arrivals.unreadable(self._source), *names}) > MOST_UNREADABLE:
-            raise OrthancError("Orthanc cannot read what it has stored")
-        arrivals.change_unreadable(self._source, names)
 
     def _wanted(self, account: str, new: Sequence[Finding]) -> dict[str, set[str]]:
         """For whom instances are written down: this account, and others that have no row of one."""

@@ -20,6 +20,7 @@ from orthanc_gcp.configuration.timetable import Timetable
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Run, Stage
 from orthanc_gcp.custody.intake.loop_guard import LoopGuard
 from orthanc_gcp.custody.intake.rules import Rules
+from orthanc_gcp.custody.intake.selection import TooManyUnreadableError, remember_unreadable
 from orthanc_gcp.errors import OrthancError, OrthancGoneError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import NewTransfer
@@ -274,11 +275,11 @@ class Backfill:
 
     def _remember_unreadable(self, source: str, unreadable: list[str]) -> None:
         """Leave them to the follower, which tries them again."""
-        known = {*self._ledger.arrivals.unreadable(source), *unreadable}
-        if len(known) > MOST_UNREADABLE:
-            raise OrthancError("Orthanc cannot read what it has stored: the backfill waits for it")
+        try:
+            remember_unreadable(self._ledger, source, unreadable, MOST_UNREADABLE)
+        except TooManyUnreadableError as error:
+            raise OrthancError(f"{error}: the backfill waits for it") from error
         _log.error("Orthanc cannot read %d old instances: they are tried again", len(unreadable))
-        self._ledger.arrivals.change_unreadable(source, unreadable)
 
     def _end(self, studies: BackfillStudies, run: Run) -> bool:
         """The list is empty: it has ended when nothing is on its way any more."""

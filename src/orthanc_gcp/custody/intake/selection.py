@@ -22,6 +22,7 @@ __all__ = [
     "Selector",
     "TooManyUnreadableError",
     "Unreadable",
+    "remember_unreadable",
 ]
 
 _log = logging.getLogger(__name__)
@@ -114,6 +115,27 @@ class Selector:
             return None
 
 
+def remember_unreadable(ledger: Ledger, source: str, unreadable: Sequence[str], most: int) -> None:
+    """Leave it to the follower to apply the rules to some instances when Orthanc can read them.
+
+    Parameters
+    ----------
+    most
+        So many may wait for that.
+
+    Raises
+    ------
+    TooManyUnreadableError
+        There is no room for them, until others can be read.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    known = {*ledger.arrivals.unreadable(source), *unreadable}
+    if len(known) > most:
+        raise TooManyUnreadableError("Orthanc cannot read what it has stored")
+    ledger.arrivals.change_unreadable(source, unreadable)
+
+
 class Unreadable:
     """Instances that no rule can be applied to yet: they hold up nobody, and are tried again.
 
@@ -134,12 +156,8 @@ class Unreadable:
         TooManyUnreadableError
             There is no room for them, until others can be read.
         """
-        arrivals = self._ledger.arrivals
-        known = {*arrivals.unreadable(source), *unreadable}
-        if len(known) > MOST_UNREADABLE:
-            raise TooManyUnreadableError("Orthanc cannot read what it has stored")
+        remember_unreadable(self._ledger, source, unreadable, MOST_UNREADABLE)
         _log.error("Orthanc cannot read %d instances: they are tried again", len(unreadable))
-        arrivals.change_unreadable(source, unreadable)
 
     def retry(self, source: str) -> list[Selection]:
         """Try some again, those first that were not for longest; each may take Orthanc long.
