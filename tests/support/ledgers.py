@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from sqlalchemy import event
 
 from orthanc_gcp.ledger import database
 from orthanc_gcp.ledger.ledger import Ledger
@@ -189,6 +191,32 @@ def meanwhile(
             second = pool.submit(then)
             _wait_until_it_waits(ledger, second)
         second.result(30)
+
+
+def before_it_commits(
+    ledger: Ledger, first: Callable[[], object], then: Callable[[], object]
+) -> tuple[Any, Any]:
+    """The second begins after the first has written all, and before that is committed."""
+    written, may_commit = threading.Event(), threading.Event()
+
+    def hold(_connection: sql.Connection) -> None:
+        if threading.current_thread().name.startswith("first"):
+            written.set()
+            assert may_commit.wait(60)
+
+    event.listen(ledger.engine, "commit", hold)
+    try:
+        with ThreadPoolExecutor(1, "first") as one, ThreadPoolExecutor(1, "then") as two:
+            before = one.submit(first)
+            assert written.wait(30)
+            after = two.submit(then)
+            try:
+                _wait_until_it_waits(ledger, after)
+            finally:
+                may_commit.set()
+            return before.result(30), after.result(30)
+    finally:
+        event.remove(ledger.engine, "commit", hold)
 
 
 def _wait_until_it_waits(ledger: Ledger, done: Future[object]) -> None:

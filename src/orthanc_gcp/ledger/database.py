@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from enum import IntEnum
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -27,11 +28,13 @@ from orthanc_gcp.redaction import address, printable, readable, without
 
 __all__ = [
     "FILE_NAME",
+    "OneAtATime",
     "change_mark",
     "connect",
     "execute_many",
     "find",
     "is_away",
+    "lock_alone",
     "make_private",
     "place",
     "reading",
@@ -212,6 +215,25 @@ def reading(engine: sql.Engine) -> Iterator[sql.Connection]:
     """A connection that writes nothing."""
     with engine.connect() as connection:
         yield connection
+
+
+class OneAtATime(IntEnum):
+    """What only one of several transactions does at once: the keys of PostgreSQL's locks."""
+
+    UPGRADE = 7401201
+    FOLLOW_INDEX = 7401202
+    WRITE_DOWN_DESTINATION = 7401203
+    REQUEST_COMMITMENT = 7401204
+    REQUEST_RETRIEVAL = 7401205
+
+
+def lock_alone(connection: sql.Connection, key: int | sql.ColumnElement[int]) -> None:
+    """Wait until no other transaction has this key, and have it until the end of this one.
+
+    What it reads then is what the others have written. On SQLite one writes after the other anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(key)))
 
 
 def execute_many(

@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 
 from orthanc_gcp.configuration import Settings
-from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.database import OneAtATime, lock_alone, reading, writing
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import destinations
 
 __all__ = ["AccountStore", "Destinations", "Registration", "StoreName", "stores_of"]
-
-_LOCK = 7401203
 
 
 class StoreName(NamedTuple):
@@ -154,7 +152,7 @@ class Destinations:
     def register(self) -> list[Registration]:
         """A worker sends to these stores from now on; what each account was before."""
         with writing(self._engine) as connection:
-            _lock(connection)
+            lock_alone(connection, OneAtATime.WRITE_DOWN_DESTINATION)
             known = _by_account(_every(connection))
             found = [
                 self._register(connection, account, known.get(account, []))
@@ -170,7 +168,7 @@ class Destinations:
     def _of(self, connection: sql.Connection, account: str) -> int:
         found = self._choose(account, _of_account(connection, account))
         if found is None or found.name != self._stores.get(account, found.name):
-            _lock(connection)
+            lock_alone(connection, OneAtATime.WRITE_DOWN_DESTINATION)
             known = _of_account(connection, account)  # another may have been first
             return self._register(connection, account, known).now.id
         return self._remember(found).id
@@ -205,12 +203,6 @@ class Destinations:
 
 def _last_used(one: AccountStore) -> tuple[float, int]:
     return one.used_at, one.id
-
-
-def _lock(connection: sql.Connection) -> None:
-    """Let nobody else write down a destination until the end of the transaction."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
 
 
 def _every(connection: sql.Connection) -> list[AccountStore]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.database import OneAtATime, lock_alone, reading, writing
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.rows import Cursor, Mark, Missing, Sample
 from orthanc_gcp.ledger.schema import change_cursors, transfers
@@ -39,7 +39,6 @@ _SAMPLES = 20
 _WANTED = "wanted:"
 _UNDONE = "undone:"
 _OF_COPY = "copy:"
-_LOCK = 7401202
 
 
 class SetBackError(sql.exc.SQLAlchemyError):
@@ -136,8 +135,7 @@ class Indexes:
     def _alone(self) -> Iterator[sql.Connection]:
         """A transaction in which no other worker begins to follow an index, or marks one."""
         with writing(self._engine) as connection:
-            if self._engine.dialect.name == "postgresql":
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            lock_alone(connection, OneAtATime.FOLLOW_INDEX)
             yield connection
 
     def seen(self, cursor: Cursor, name: str, address: str = "") -> Cursor:

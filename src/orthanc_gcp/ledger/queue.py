@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import execute_many, find, reading, writing
+from orthanc_gcp.ledger.database import execute_many, find, lock_alone, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.rows import (
@@ -245,9 +245,7 @@ class Queue:
 
     def _batches(self, connection: sql.Connection, destination: int) -> int:
         """How many batches for it all workers hold; until the end, nobody adds another."""
-        if self._engine.dialect.name == "postgresql":
-            lock = sql.func.pg_advisory_xact_lock(sql.func.hashtext(f"gcp:{destination}"))
-            connection.execute(sql.select(lock))
+        lock_alone(connection, sql.func.hashtext(f"gcp:{destination}"))
         ((count,),) = find(connection, _BATCHES, {"destination": destination})
         return int(count)
 

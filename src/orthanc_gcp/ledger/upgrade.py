@@ -22,7 +22,7 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from orthanc_gcp.errors import LedgerError
-from orthanc_gcp.ledger.database import place, reading, writing
+from orthanc_gcp.ledger.database import OneAtATime, lock_alone, place, reading, writing
 from orthanc_gcp.ledger.schema import change_cursors, metadata, schema_version, transfers
 from orthanc_gcp.ledger.workers import any_alive
 from orthanc_gcp.reasons import LedgerReason
@@ -36,7 +36,6 @@ LATEST = max(int(file.name[:4]) for file in MIGRATIONS.glob("*.sql"))
 """The version that this program reads and writes."""
 _WITHOUT_VERSION = 1
 """Release 0.1.0 wrote down none."""
-_LOCK = 7401201
 _TRIES = (0.0, 0.1, 0.3, 1.0)
 """Seconds before each look for other workers: PostgreSQL needs a moment to release the lock of one
 that has ended."""
@@ -56,8 +55,7 @@ def prepare(engine: sql.Engine) -> None:
     with _damage_named(engine):
         _check_pages(engine)
         with writing(engine) as connection:
-            if engine.dialect.name == "postgresql":  # several workers start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            lock_alone(connection, OneAtATime.UPGRADE)  # several workers start at once
             version = _version(engine, connection)
             if version is None:
                 metadata.create_all(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from orthanc_gcp.ledger.commitments import commitments
 from orthanc_gcp.ledger.commitments.commitments import CLAIMED_FOR, KEPT_FOR, Request
 from orthanc_gcp.ledger.commitments.rows import SopReference, Transaction
 from orthanc_gcp.ledger.schema import CommitmentState
-from tests.support.ledgers import A, arrival
+from tests.support.ledgers import A, arrival, before_it_commits
 
 ASKED = Transaction("1.2.3", "MODALITY", "GOOGLE", "192.0.2.1")
 REFERENCES = [SopReference("1.1", f"2.{number}") for number in range(3)]
@@ -71,6 +72,13 @@ def test_what_is_settled_is_kept(ledger):
     (shown,) = ledger.commitments.shown()
     assert (shown.row.state, shown.counts) == ("waiting", {"waiting": 2, "failed": 1})
     assert list(ledger.commitments.committed(one.id)) == []
+
+
+def test_a_request_that_is_repeated_in_the_same_moment_is_one(postgresql_ledger):
+    postgresql_ledger.arrivals.record([arrival("1")])  # its destination is known
+    twice = partial(ask, postgresql_ledger)
+    assert before_it_commits(postgresql_ledger, twice, twice) == (Request.TAKEN, Request.TAKEN)
+    assert len(claimed(postgresql_ledger)) == 1
 
 
 def test_a_repeated_request_is_one(ledger, clock):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from orthanc_gcp.ledger.destinations import StoreName
@@ -16,7 +18,7 @@ from orthanc_gcp.ledger.retrievals.rows import (
     RetrievalOutcome,
 )
 from orthanc_gcp.ledger.schema import Cause, RetrievedState, State
-from tests.support.ledgers import ORTHANC, A, arrival, claim, settle_batch
+from tests.support.ledgers import ORTHANC, A, arrival, before_it_commits, claim, settle_batch
 
 STUDY = Resource("1", None, None)
 
@@ -57,6 +59,24 @@ def test_what_is_wanted_is_wanted_once(ledger):
     assert ledger.retrievals.any_open()
     ledger.retrievals.end(one, "not_listed", "none")
     assert begun(ledger)[0].id != one.id, "it has ended"
+
+
+def test_what_is_wanted_twice_in_the_same_moment_is_wanted_once(postgresql_ledger):
+    ledger = postgresql_ledger
+    ledger.arrivals.record([arrival("1")])  # its destination is known
+    twice = partial(ledger.retrievals.request, A, ORTHANC, [STUDY], compare_bytes=False)
+    first, second = before_it_commits(ledger, twice, twice)
+    assert first == second
+    assert len(ledger.retrievals.open(ORTHANC)) == 1
+
+
+def test_what_is_notified_twice_in_the_same_moment_is_wanted_once(postgresql_ledger):
+    ledger = postgresql_ledger
+    ledger.arrivals.record([arrival("1")])  # its destination is known
+    twice = partial(notified, ledger, ("m", 1))
+    first, second = before_it_commits(ledger, twice, twice)
+    assert first == second
+    assert len(ledger.retrievals.open(ORTHANC)) == 1
 
 
 def test_what_is_listed_twice_is_one(ledger):

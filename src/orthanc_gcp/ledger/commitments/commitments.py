@@ -25,7 +25,7 @@ from orthanc_gcp.ledger.commitments.rows import (
     SopReference,
     Transaction,
 )
-from orthanc_gcp.ledger.database import reading, writing
+from orthanc_gcp.ledger.database import OneAtATime, lock_alone, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.rows import MOST_PARAMETERS, portions
 from orthanc_gcp.ledger.schema import (
@@ -80,6 +80,7 @@ class StorageCommitments:
         """
         wanted = dict.fromkeys(references)
         with writing(self._engine) as connection:
+            lock_alone(connection, OneAtATime.REQUEST_COMMITMENT)
             self._remove_old(connection)
             for row in _same(connection, account, transaction):
                 if _references(connection, row.id) != set(wanted):

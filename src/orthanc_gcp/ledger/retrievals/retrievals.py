@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from orthanc_gcp.ledger.database import execute_many, reading, writing
+from orthanc_gcp.ledger.database import OneAtATime, execute_many, lock_alone, reading, writing
 from orthanc_gcp.ledger.destinations import Destinations
 from orthanc_gcp.ledger.retrievals.retention import remove_old_retrievals
 from orthanc_gcp.ledger.retrievals.rounds import row_of_listed
@@ -129,6 +129,7 @@ class Retrievals:
         What is wanted already, in the same way, and has not ended is not wanted twice.
         """
         with writing(self._engine) as connection:
+            lock_alone(connection, OneAtATime.REQUEST_RETRIEVAL)
             fresh = self._fresh(connection, account, source, cause)
             fresh["compare_bytes"] = compare_bytes
             remove_old_retrievals(connection, self._now(), len(resources))
@@ -162,6 +163,7 @@ class Retrievals:
         has not ended. None stands for what this index of Orthanc has sent to that store itself.
         """
         with writing(self._engine) as connection:
+            lock_alone(connection, OneAtATime.REQUEST_RETRIEVAL)
             fresh = self._fresh(connection, account, source, Cause.NOTIFICATION)
             remove_old_retrievals(connection, self._now(), len(notified))
             own = self._sent_itself(connection, account, source, [one.uids for one in notified])
