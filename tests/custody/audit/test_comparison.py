@@ -311,6 +311,16 @@ def test_what_was_to_be_sent_to_a_former_store():
     assert look([held()], former=superseded).findings == []
 
 
+def test_what_a_person_has_closed_for_a_former_store():
+    closed = row(1, State.WITHDRAWN, reason=TransferReason.CLOSED)
+    (one,) = look([held()], former=[(closed, "projects/p")]).findings
+    assert (one.category, one.reason) == (Category.WITHDRAWN, "closed in projects/p")
+    assert not one.differs
+    newer = held(received=closed.transfer.received_at + 1)
+    found = look([newer], former=[(closed, "projects/p")])
+    assert (Category.NOT_IN_LEDGER, "1.1.1") in kinds(found), "nobody has closed that"
+
+
 def test_what_another_account_has_in_the_same_store_is_known():
     assert kinds(look(listed=[1, 2], known={uids(1)})) == [(Category.UNKNOWN, "1.1.2")]
 

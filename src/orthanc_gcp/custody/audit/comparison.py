@@ -80,9 +80,15 @@ class Recorded:
         return Uids(*self.transfer.uids)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether a person has said that it is not to be sent."""
+        transfer = self.transfer
+        return transfer.state == State.WITHDRAWN and transfer.reason == TransferReason.CLOSED
+
+    @property
     def is_given_up(self) -> bool:
-        """Whether it was not in Orthanc any more, or closed, before it was sent."""
-        return self.transfer.state in _GONE
+        """Whether it was not in Orthanc any more before it was sent."""
+        return self.transfer.state in _GONE and not self.is_closed
 
     def is_newer(self, other: Recorded) -> bool:
         """Whether it is of a later version: of one second, that which was written down last."""
@@ -234,7 +240,7 @@ class _Study:
     def _unrecorded(self) -> Iterator[Finding]:
         """What Orthanc has and the ledger has not."""
         for one in self._held.values():
-            if one.orthanc_id in self._mine or one.orthanc_id in self._formerly_mine:
+            if one.orthanc_id in self._mine or self._is_formerly_mine(one):
                 continue
             if one.received_at >= self._scope.began:
                 continue
@@ -253,6 +259,13 @@ class _Study:
                 accounts=one.accounts,
             )
 
+    def _is_formerly_mine(self, one: Held) -> bool:
+        """Whether it is written down for a former store; or closed there, and no newer."""
+        row = self._formerly_mine.get(one.orthanc_id)
+        if row is None or not row.is_closed:
+            return row is not None
+        return one.received_at <= row.transfer.received_at
+
     def _in_former_stores(self) -> Iterator[Finding]:
         """What was to be sent to a store that the account is not any more, and to no other."""
         recorded = {
@@ -264,7 +277,9 @@ class _Study:
             transfer = row.transfer
             if transfer.orthanc_id in self._mine and transfer.source == self._scope.source:
                 continue
-            if transfer.state not in _VOID and row.uids not in recorded:
+            if row.is_closed:
+                yield self._finding(Category.WITHDRAWN, row, f"{transfer.reason} in {store}")
+            elif transfer.state not in _VOID and row.uids not in recorded:
                 there = self._formerly_mine.get(transfer.orthanc_id) is row
                 yield Finding(
                     Category.FORMER_STORE,
@@ -282,7 +297,7 @@ class _Study:
         if state == State.SUPERSEDED:
             yield self._finding(Category.SUPERSEDED, row, reason)
         elif state == State.WITHDRAWN:
-            back = reason != TransferReason.CLOSED and self._in_orthanc(row)
+            back = not row.is_closed and self._in_orthanc(row)
             yield self._finding(Category.NOT_IN_LEDGER if back else Category.WITHDRAWN, row, reason)
         elif state == State.DISMISSED:
             yield self._finding(Category.DISMISSED, row, reason)
