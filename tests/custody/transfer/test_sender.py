@@ -181,10 +181,10 @@ class Room:
             lambda _row, _since: self.recycles,
         )
 
-    def send(self) -> list[Series]:
+    def send(self, *, delayed: bool = True) -> list[Series]:
         with self.ledger.writing() as connection:  # whatever delay an attempt has brought
-            delayed = transfers.c.state == State.DELAYED
-            connection.execute(transfers.update().where(delayed).values(state=State.WAITING))
+            those = sql.and_(delayed, transfers.c.state == State.DELAYED)
+            connection.execute(transfers.update().where(those).values(state=State.WAITING))
         batch = uuid.uuid4().hex
         limits = {"most_instances": 9, "most_bytes": 10**9, "most_batches": 9}
         claimed = self.ledger.queue.claim(A, ORTHANC, batch, "w", **limits)
@@ -549,6 +549,27 @@ def test_what_orthanc_does_not_have_waits_and_the_others_go(deleted):
     assert deleted.states() == [State.WAITING, State.WAITING, State.DELAYED]
     assert deleted.rows()[-1].reason == "absent"
     assert deleted.away == []
+
+
+def test_all_that_orthanc_has_deleted_breaks_one_request(real, orthanc):
+    """The good bytes beside it are not sent in vain once for each of them."""
+    names = [orthanc.json("POST", "/instances", make_instance())["ID"] for _ in range(9)]
+    real.follow(*names)
+    for name in names[1::2]:
+        orthanc.json("DELETE", f"/instances/{name}")
+    for state in State.WAITING, State.ACKNOWLEDGED:
+        real.send(delayed=False)
+        found = {row.orthanc_id: (row.state, row.reason) for row in real.rows()}
+        assert {found[name] for name in names[::2]} == {(state, None)}
+        assert {found[name] for name in names[1::2]} == {(State.DELAYED, "absent")}
+
+
+def test_what_can_be_read_still_is_not_absent_beside_what_was_deleted(deleted):
+    for number in range(8):
+        deleted.receive(make_dicom(), stored=number % 2 == 0)
+    for state in State.WAITING, State.ACKNOWLEDGED:
+        deleted.send(delayed=False)
+        assert deleted.states() == [state, State.DELAYED] * 4
 
 
 def absent(room: Room):

@@ -95,7 +95,11 @@ class SourceFaults:
     def without(
         self, transfers: Sequence[Transfer], error: SourceError, md5s: Mapping[str, str]
     ) -> list[Outcome]:
-        """One instance could not be read; nothing was stored, and the others go at once."""
+        """One instance could not be read; nothing was stored, and the others go at once.
+
+        Where Orthanc does not have it, what else of them it does not have goes with none of them:
+        each would break a request of its own, and send the bytes before it in vain.
+        """
         at_fault = [row for row in transfers if row.sop_instance_uid == error.sop_instance_uid]
         others = [row for row in transfers if row.sop_instance_uid != error.sop_instance_uid]
         try:
@@ -104,6 +108,10 @@ class SourceFaults:
             if not self._orthanc.answers():  # the others would fail as well
                 return self.orthanc_is_away(transfers, away)
             outcomes = [self.without_file(row, str(away)) for row in at_fault]
+        if isinstance(error.__cause__, OrthancGoneError):
+            absent = self._absent(others)
+            outcomes += absent.values()
+            others = [row for row in others if row.id not in absent]
         if self.files.pause:
             return outcomes + self.storage_is_away(others)
         return outcomes + [requeued(row) for row in others]
@@ -119,13 +127,7 @@ class SourceFaults:
         try:
             gone = isinstance(error.__cause__, OrthancGoneError)
             if gone and not self._orthanc.describe([row.orthanc_id]):
-                return of_absent(
-                    row,
-                    self._ledger.now(),
-                    self._is_its_index,
-                    self._may_be_recycled,
-                    self._ledger.indexes.was_undone,
-                )
+                return self._of_absent(row)
             size = self._orthanc.size(row.orthanc_id)
             if size not in (None, row.size_bytes):
                 return Outcome(row.id, State.WAITING, size_bytes=size, attempts=row.attempts + 1)
@@ -136,6 +138,42 @@ class SourceFaults:
         except OrthancError as problem:
             return self.without_file(row, str(problem))
         return self.without_file(row, str(error))
+
+    def _absent(self, transfers: Sequence[Transfer]) -> dict[int, Outcome]:
+        """What becomes of those of some rows that Orthanc does not have; none while it is away."""
+        try:
+            described, refused = self._orthanc.describe_each([row.orthanc_id for row in transfers])
+            there = {one.orthanc_id for one in described}.union(refused)
+            return {
+                row.id: self._of_absent(row)
+                for row in transfers
+                if row.orthanc_id not in there and self._is_gone(row)
+            }
+        except OrthancError:
+            return {}
+
+    def _is_gone(self, row: Transfer) -> bool:
+        """Whether there is no file of it either: one that can be read is sent.
+
+        Raises
+        ------
+        OrthancError
+            Orthanc is away, or refuses.
+        """
+        try:
+            with self._orthanc.read(row.orthanc_id, row.attachment_uuid, row.size_bytes):
+                return False
+        except OrthancGoneError:
+            return True
+
+    def _of_absent(self, row: Transfer) -> Outcome:
+        return of_absent(
+            row,
+            self._ledger.now(),
+            self._is_its_index,
+            self._may_be_recycled,
+            self._ledger.indexes.was_undone,
+        )
 
     def _damaged(self, row: Transfer, error: SourceError, md5: str | None) -> Outcome:
         """Other bytes than Orthanc received, unless it has received others meanwhile."""
