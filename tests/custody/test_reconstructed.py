@@ -1,4 +1,4 @@
-"""An Orthanc that stores its files anew (``/reconstruct``, the Housekeeper plugin)."""
+"""An Orthanc that stores its files anew (``/reconstruct``, the Housekeeper, ``/compress``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.custody.test_restored import restart
 from tests.support import simulated_worker
 from tests.support.orthanc_life import file_of
 from tests.support.sent import rows
+from tests.support.simulated_orthanc import Index
 
 __all__ = ["emulator", "life"]
 
@@ -26,18 +27,20 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("files", [FILES, ONE_STUDY], ids=["studies", "study"])
 @pytest.mark.parametrize("cleared", [False, True])
-def test_it_has_the_same_index(life: Life, files: list[bytes], restarted, cleared):
+@pytest.mark.parametrize("store_anew", [Index.reconstruct, Index.compress])
+def test_it_has_the_same_index(life: Life, files: list[bytes], restarted, cleared, store_anew):
     index = life.orthancs[0].index
     for content in files:
         life.receive(index, content)
     life.run()
+    life.clock.time += 1000  # two Orthancs may have the same changes for a moment
     life.fault(status=503)
     waits = life.receive(index, file_of(0, 0, 0, 9, 0))
     life.run(100)
     if cleared:
         index.clear_changes()
     for one in index.of_level("Instance"):
-        index.reconstruct(one.identifier)
+        store_anew(index, one.identifier)
     if restarted:
         restart(life)
     life.run()

@@ -135,8 +135,7 @@ class Index:
                 one.updated = now
             parent = mine
         instance = self.resources[parent]
-        instance.file = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-        self.files[instance.file] = content
+        self._store(instance, content)
         meta = dataset.file_meta
         instance.metadata = {
             "HttpUsername": "",
@@ -149,6 +148,20 @@ class Index:
         }
         for one in reversed(new):
             self._change(f"New{self.resources[one].level}", one)
+
+    def _store(self, instance: Resource, content: bytes) -> None:
+        instance.file = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
+        self.files[instance.file] = content
+
+    def compress(self, mine: str) -> None:
+        """Store the file of an instance anew (``/attachments/dicom/compress``, ``uncompress``).
+
+        It has another UUID then, and all else stays as it was, also its changes
+        (``ServerContext::ChangeAttachmentCompression``).
+        """
+        content = self.content(mine)
+        del self.files[self.resources[mine].file]
+        self._store(self.resources[mine], content)
 
     def reconstruct(self, mine: str) -> None:
         """Store the file of an instance anew (``ReconstructFiles``, since Orthanc 1.11.0).

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from orthanc_gcp.custody.intake.identity import Match, mark_of
+from orthanc_gcp.custody.intake.identity import Match, compare, mark_of
 from orthanc_gcp.custody.intake.recognition import (
     PROVEN_FOR,
     RECOGNIZE_EVERY,
@@ -17,6 +17,7 @@ from orthanc_gcp.custody.intake.recognition import (
     Pending,
     Recognition,
 )
+from orthanc_gcp.custody.intake.rules import arrival_of
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
@@ -121,3 +122,21 @@ def test_an_earlier_state_is_refused_while_another_worker_follows_the_index(look
         looking.recognition.find()
     looking.follows = True
     assert looking.recognition.find().match is Match.RESTORED
+
+
+@pytest.mark.parametrize("seconds", [1, 599, 601])
+def test_changes_of_some_time_show_it_where_its_files_were_stored_anew(looking, seconds):
+    """Those of a moment may be of another Orthanc that receives the same at once."""
+    begun = looking.recognition.find().cursor
+    looking.clock.time += seconds
+    mine = looking.index.receive(file_of(0, 0, 0, 1, 0))
+    page = looking.source.changes(begun.seq)
+    read = replace(
+        begun, seq=page.last, marks=add_marks(begun.marks, list(map(mark_of, page.entries)))
+    )
+    (described,) = looking.source.describe([mine])
+    arrival = arrival_of(described, begun.source, "a", change=page.last)
+    looking.ledger.arrivals.record([arrival], read)
+    looking.index.compress(mine)
+    found = compare(looking.ledger, looking.source, read, begun.name)
+    assert found is (Match.PARTIAL if seconds == 601 else Match.NONE)

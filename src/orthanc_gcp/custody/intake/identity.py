@@ -37,6 +37,9 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _TRIES, _RECEIVED = 5, "NewInstance"
+_NO_CHANCE = 600.0
+"""Changes over so many seconds show by themselves which index it is; over less, they may be those
+of two Orthancs that receive the same at once (Orthanc tells whole seconds)."""
 NEVER = 253_402_300_799.0
 """The end of the year 9999: from when on what Orthanc receives is sent where no rule ever was."""
 READ_MARGIN = 600.0
@@ -57,7 +60,8 @@ class Match(IntEnum):
     CLEARED = 4
     """It has the files, and none of the changes: somebody has cleared them, or deleted much."""
     PARTIAL = 5
-    """The last change that was read is gone with its resource; an earlier one is there."""
+    """An earlier change is there, and the last that was read is gone with its resource; or all
+    changes are there, and the files are others: they were stored anew."""
     WHOLE = 6
     """The last change that was read is there."""
 
@@ -245,10 +249,11 @@ def compare(ledger: Ledger, orthanc: OrthancSource, cursor: Cursor, name: str = 
     same = _has_files_of(orthanc, ledger.indexes.samples(cursor.source), found)
     if same is None and not found:  # it may be long ago that it had those of both ends
         same = _has_files_of(orthanc, ledger.indexes.samples_between(cursor.source), found)
-    if same is False and (found or contradicted):
+    if same is False and (contradicted or (found and not _are_proof(found))):
         return Match.NONE
     if found and not contradicted:
-        return Match.WHOLE if found[0] is cursor.marks[0] else Match.PARTIAL
+        is_whole = found[0] is cursor.marks[0] and same is not False
+        return Match.WHOLE if is_whole else Match.PARTIAL
     if found or same:
         return Match.RESTORED if contradicted else Match.CLEARED
     return _by_name(ledger, orthanc, cursor, name, contradicted)
@@ -344,13 +349,22 @@ def has_anything(orthanc: OrthancSource) -> bool:
     return bool(orthanc.newest_changes() or next(orthanc.instances(), []))
 
 
+def _are_proof(found: Sequence[Mark]) -> bool:
+    """Whether changes that are there show which index it is, whatever files it has.
+
+    ``/attachments/dicom/compress`` and ``uncompress`` store files anew and keep their changes.
+    """
+    moments = [seconds_of(mark.date) for mark in found]
+    return max(moments) - min(moments) >= _NO_CHANCE
+
+
 def _has_files_of(
     orthanc: OrthancSource, samples: Mapping[str, Sample], found: Sequence[Mark]
 ) -> bool | None:
     """Whether an Orthanc has files of an index, and no other ones in their place.
 
     None where nothing can be said: it has none of the instances, or received them later again, or
-    has stored its files anew (``/reconstruct`` with ``ReconstructFiles``, the Housekeeper plugin).
+    has stored them anew (``/reconstruct`` with ``ReconstructFiles``, the Housekeeper plugin).
 
     Parameters
     ----------
