@@ -104,6 +104,22 @@ def test_which_of_several_is_at_fault_shows_when_they_are_tried_apart(scope):
     assert scope.failed_together(["z", "w"], 6)
 
 
+def test_a_success_that_began_before_a_fault_blames_none_that_were_in_it(scope):
+    """A proxy is reloaded; what was on its way meanwhile succeeds."""
+    assert not scope.failed_together(["x", "y"], 1)
+    scope.succeeded(["z"], 0, 2)
+    assert scope.failed("x", 3, 3).blame is Blame.UNKNOWN
+    scope.succeeded(["z"], 3.5, 4)
+    assert scope.failed("x", 5, 5).blame is Blame.SUBJECT
+
+
+def test_what_failed_together_while_another_request_succeeded_may_share_its_fault(scope):
+    scope.failed_together(range(SHARED_BY), 1)
+    scope.succeeded(["z"], 0, 2)
+    blames = [blamed(scope, number, 3 + number) for number in range(SHARED_BY)]
+    assert blames == [Blame.UNKNOWN] * (SHARED_BY - 1) + [Blame.DESTINATION]
+
+
 def test_no_more_are_remembered_than_a_bound(scope, monkeypatch):
     monkeypatch.setattr(module, "MOST_SUBJECTS", 10)
     for number in range(100):

@@ -33,7 +33,7 @@ class Blame(Enum):
     """What a failure is put down to."""
 
     SUBJECT = "subject"
-    """Others have succeeded since it failed first: it alone is at fault."""
+    """Others were begun, and have succeeded, since it failed first: it alone is at fault."""
     DESTINATION = "destination"
     """Several that had never failed before fail, and nothing succeeds."""
     DOUBTFUL = "doubtful"
@@ -128,7 +128,7 @@ class FaultScope:
         self._failing: OrderedDict[Hashable, bool] = OrderedDict()  # since the last success
         self._fresh = 0  # how many of them had never failed before it
         self._failing_since = float("-inf")
-        self._succeeded = float("-inf")
+        self._succeeded = self._success_began = float("-inf")
         self._chance = _Chance()
 
     @property
@@ -157,6 +157,7 @@ class FaultScope:
             self._fresh = 0
             self._failing_since = float("-inf")
             self._succeeded = now
+            self._success_began = max(self._success_began, began)
             return ended
 
     def failed_together(self, subjects: Collection[Hashable], now: float) -> bool:
@@ -185,13 +186,15 @@ class FaultScope:
             history = self._history(subject, now)
             if not self._failing:
                 self._failing_since = now
-            self._add_failing(subject, fresh=history.first >= self._succeeded)
+            # A success that was on its way when it failed first says nothing of that failure.
+            fresh = history.first >= self._success_began
+            self._add_failing(subject, fresh=fresh)
             blame = otherwise
             if self._is_shared():
                 blame = Blame.DESTINATION
             elif len(self._failing) >= SHARED_BY:
                 blame = Blame.DOUBTFUL
-            elif history.first < self._succeeded <= began:
+            elif not fresh and self._succeeded <= began:
                 blame = Blame.SUBJECT
             history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
             history.failures += 1
