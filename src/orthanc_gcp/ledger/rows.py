@@ -133,7 +133,7 @@ class Seen(NamedTuple):
     Attributes
     ----------
     sha256
-        None where only its size was asked for.
+        None where only its size was asked for, or more came than was read.
     """
 
     size_bytes: int

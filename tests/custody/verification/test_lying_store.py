@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -14,6 +15,7 @@ import pytest
 
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.verification.conflict import Conflicts
 from orthanc_gcp.custody.verification.read_back import (
     FEW,
     MOST_FAILURES,
@@ -25,8 +27,11 @@ from orthanc_gcp.dicomweb import DicomStore
 from orthanc_gcp.dicomweb import client as client_module
 from orthanc_gcp.ledger.rows import NewTransfer, Outcome, Series
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.orthanc.resources import OrthancSource
+from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.outages import Outage
 from orthanc_gcp.transport.authorization import Authorization
+from tests.orthanc.orthanc_stub import stub
 from tests.support.raw_server import RawServer, answer
 from tests.support.sent import rows
 from tests.support.simulation import FakeClock
@@ -80,7 +85,7 @@ class Trial:
             self.steady, 8, Outage(logging.getLogger("store"), "down", "up", self.steady)
         )
         self.destination: Destination | None = None
-        self.timeout = 2.0
+        self.timeout, self.verify = 2.0, "Metadata"
 
     def acknowledge(self, *instances: tuple[str, str, str], source: str = "o") -> None:
         arrivals = [
@@ -108,7 +113,7 @@ class Trial:
     def read(self, store: RawServer, *series: Series) -> dict[str, str]:
         """Read back these series, or all; the states by SOP Instance UID."""
         client = DicomStore(store.url, lambda: Authorization("token"), timeout=self.timeout)
-        made = Destination("a", client, client, self.window, False, "Metadata")
+        made = Destination("a", client, client, self.window, False, self.verify)
         scopes = self.destination or made
         self.destination = replace(made, reading=scopes.reading, finding=scopes.finding)
         known = dict.fromkeys(Series(*self.uids(row)[:2]) for row in rows(self.ledger))
@@ -409,3 +414,65 @@ def test_what_is_acknowledged_and_never_there_ends_in_quarantine(trial, clock):
             assert sendings < 30
     assert row.reason == "missing"
     assert sendings >= 3
+
+
+# -- A file without end ---------------------------------------------------------------------------
+
+
+class EndlessStore(LyingStore):
+    """Finds what it has, and sends of each file more and more; ``sent`` has how many bytes."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        super().__init__(honest)
+
+    def _answer(self, connection: Any, head: bytes) -> None:
+        target = head.split()[1].decode()
+        if target.endswith(":getStorageInfo"):
+            connection.sendall(answer(b"{}", "404 Not Found"))
+        elif "/instances/" in target:
+            kind = b"Content-Type: application/dicom\r\nTransfer-Encoding: chunked"
+            connection.sendall(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % kind)
+            while self.sent < MOST_SENT:  # else a test that fails would not end
+                connection.sendall(b"10000\r\n%b\r\n" % (b"x" * 0x10000))
+                self.sent += 0x10000
+            connection.sendall(b"0\r\n\r\n")
+        else:
+            super()._answer(connection, head)
+
+
+MOST_SENT = 64 << 20
+
+
+def test_a_file_without_end_is_another_one_and_is_not_read_on(trial):
+    with EndlessStore() as store:
+        store.has = instances(1)
+        trial.acknowledge(*store.has)
+        trial.verify = "Bytes"
+        assert set(trial.read(store).values()) == {"delayed"}
+        assert store.sent < MOST_SENT
+    (row,) = rows(trial.ledger)
+    assert (row.reason, row.detail) == ("different", "the store gives back more than 100 bytes")
+
+
+def test_a_file_without_end_is_compared_with_what_was_refused(trial):
+    with EndlessStore() as store, stub({}) as orthanc:
+        store.has = instances(1)
+        trial.acknowledge(*store.has)
+        trial.read(store, Series("none", "none"))
+        (row,) = rows(trial.ledger)
+        orthanc.answers[f"GET /instances/{row.orthanc_id}/file?{row.attachment_uuid}"] = b"x"
+        source = OrthancSource(OrthancRest(orthanc.url), Path("/nowhere"))
+        conflicts = Conflicts(trial.ledger, source, lambda: False)
+        client = DicomStore(store.url, lambda: Authorization("token"), timeout=2.0)
+        destination = replace(trial.destination, store=client)
+        (claimed,) = trial.ledger.confirmations.acknowledged("a", Series(STUDY, SERIES))
+        (found,) = conflicts.compare(destination, {claimed: "d" * 64})
+        client.close()
+        assert store.sent < MOST_SENT
+    one = found[row.id]
+    assert (one.error, one.read) == (None, False)
+    assert one.difference.startswith(
+        "the store has other bytes under these UIDs: more than 1048576 bytes, Orthanc has 100 with "
+    )
+    assert one.seen.sha256 is None

@@ -160,17 +160,22 @@ class Conflicts:
                 f"Orthanc has {row.size_bytes} with {sha256}",
                 seen=Seen(size, None),
             )
-        priority = Priority(row.priority)
+        priority, most = Priority(row.priority), max(row.size_bytes, size or 0, _HEAD)
         with destination.request_to_read(priority), destination.store.open(*row.uids) as pieces:
-            theirs = digest_of(destination.read_within_limits(pieces, priority), _HEAD)
+            theirs = digest_of(destination.read_within_limits(pieces, priority), most, _HEAD)
+        # More than it says has another size as well.
         self._sizes_count.setdefault(destination.account, size == theirs.size_bytes)
         if theirs.sha256 == sha256:
             return Comparison(read=True)
+        found = f"{theirs.size_bytes} bytes with SHA-256 {theirs.sha256}"
+        if theirs.sha256 is None:
+            found = f"more than {most} bytes"
         return Comparison(
-            f"the store has other bytes under these UIDs: {theirs.size_bytes} bytes with SHA-256 "
-            f"{theirs.sha256}, Orthanc has {row.size_bytes} with {sha256}; "
+            f"the store has other bytes under these UIDs: {found}, "
+            f"Orthanc has {row.size_bytes} with {sha256}; "
             f"different attributes: {self._differing(row, theirs)}",
-            read=True,
+            read=theirs.sha256 is not None,
+            # No exact size where more came: then what others have sent is read back once too often.
             seen=Seen(theirs.size_bytes, theirs.sha256),
         )
 

@@ -16,23 +16,25 @@ class Digest:
     Attributes
     ----------
     sha256
-        In hexadecimal digits.
+        In hexadecimal digits; None where more came than was expected, and the rest was not read.
     size_bytes
-        How many bytes there were.
+        How many bytes there were; then, how many came until that was seen.
     head
         The first of them, as many as were asked for: patient data, not to be stored.
     """
 
-    sha256: str
+    sha256: str | None
     size_bytes: int
     head: bytes
 
 
-def digest_of(pieces: Iterable[bytes], head: int = 0) -> Digest:
-    """Read some bytes to their end.
+def digest_of(pieces: Iterable[bytes], most: int, head: int = 0) -> Digest:
+    """Read some bytes to their end, or until it is known that they are others.
 
     Parameters
     ----------
+    most
+        So many bytes are expected at most: a store may send them without end.
     head
         How many of the first are kept.
     """
@@ -42,4 +44,6 @@ def digest_of(pieces: Iterable[bytes], head: int = 0) -> Digest:
         size += len(piece)
         if len(first) < head:
             first += piece[: head - len(first)]
+        if size > most:
+            return Digest(None, size, bytes(first))
     return Digest(digest.hexdigest(), size, bytes(first))

@@ -457,7 +457,8 @@ def _compare(destination: Destination, reading: _Reading) -> None:
         priority = Priority(row.priority)
         try:
             with destination.request_to_read(priority), destination.store.open(*uids) as pieces:
-                theirs = digest_of(destination.read_within_limits(pieces, priority))
+                limited = destination.read_within_limits(pieces, priority)
+                theirs = digest_of(limited, row.size_bytes)
         except StoreError as error:
             if error.status in UNREADABLE:
                 reading.missing.append(row)
@@ -466,7 +467,10 @@ def _compare(destination: Destination, reading: _Reading) -> None:
                 unread += 1
             continue
         unread = 0
-        if theirs.sha256 == row.sha256:
+        if theirs.sha256 is None:
+            words = f"the store gives back more than {row.size_bytes} bytes"
+            reading.different.append((row, words))
+        elif theirs.sha256 == row.sha256:
             same.append(row)
             reading.compared[row.id] = theirs.sha256
         else:
