@@ -121,6 +121,63 @@ def test_another_version_that_was_seen_is_to_be_sent(ledger):
     assert ledger.arrivals.known(ORTHANC, ["1"])["1"].files == {"b"}
 
 
+@pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.CONFIRMED])
+def test_what_orthanc_has_stored_anew_is_in_the_way_of_nothing_that_arrives(ledger, clock, state):
+    """Its file has another UUID, and it was received when it was received before."""
+    one = arrival("old", change_seq=7, attachment_uuid="a")
+    ledger.arrivals.record([one])
+    settle_sent(ledger, state)
+    anew = replace(one, change_seq=0, attachment_uuid="b")
+    assert ledger.arrivals.record([anew], other_versions=True) == 1
+    ledger.arrivals.record([arrival("new", change_seq=8)])
+    ledger.queue.give_up(A, ORTHANC, clock.now + 1)
+    assert states(ledger) == {"old": State.WAITING, "new": State.QUARANTINED}
+    ledger.arrivals.record([arrival("newer", change_seq=9)])
+    assert claim(ledger, "c", most_instances=1) == ["newer"]
+    assert claim(ledger, "d", most_instances=1) == ["old"]
+
+
+def settle_sent(ledger, state):
+    claim(ledger, "sent")
+    rows = [row.id for row in claimed_rows(ledger, "sent")]
+    settle_batch(ledger, State.ACKNOWLEDGED, batch="sent", sha256="d")
+    if state == State.CONFIRMED:
+        ledger.confirmations.confirm(dict.fromkeys(rows, ledger.now()))
+
+
+def priorities(ledger):
+    with ledger.reading() as connection:
+        found = connection.execute(sql.select(transfers.c.orthanc_id, transfers.c.priority))
+        return {name: Priority(priority) for name, priority in found}
+
+
+def test_what_is_sent_anew_goes_behind_only_where_it_was_sent_as_received_then(ledger):
+    """What was demanded stays that, and so does what somebody demands now."""
+    first = {
+        name: arrival(name, change_seq=7, attachment_uuid="a")
+        for name in ("unsent", "received anew", "asked for", "demanded before")
+    }
+    first["demanded before"] = replace(first["demanded before"], priority=Priority.DEMANDED)
+    ledger.arrivals.record([one for name, one in first.items() if name != "unsent"])
+    for _ in range(2):  # the demand is sent by itself
+        settle_sent(ledger, State.CONFIRMED)
+    ledger.arrivals.record([first["unsent"]])
+    anew = {name: replace(one, attachment_uuid="b") for name, one in first.items()}
+    for name, more in {
+        "received anew": {"received_at": first["unsent"].received_at + 1},
+        "asked for": {"priority": Priority.DEMANDED},
+        "demanded before": {"priority": Priority.LIVE},
+    }.items():
+        anew[name] = replace(anew[name], **more)
+    assert ledger.arrivals.record(list(anew.values()), other_versions=True) == 4
+    assert priorities(ledger) == {
+        "unsent": Priority.LIVE,
+        "received anew": Priority.LIVE,
+        "asked for": Priority.DEMANDED,
+        "demanded before": Priority.DEMANDED,
+    }
+
+
 def test_changes_are_lost_once(ledger):
     """A worker that was killed says it again."""
     for last in (9, 9, 10):

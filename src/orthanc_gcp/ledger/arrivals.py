@@ -79,6 +79,13 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         & (of.state != State.ACKNOWLEDGED)
     )
     other_file = new.attachment_uuid != of.attachment_uuid
+    stored_anew = (
+        sql.literal(other_versions)
+        & other_file
+        & sql.or_(*(of.state == state for state in _STORED))
+        & (new.received_at == of.received_at)
+        & (new.priority == Priority.LIVE)
+    )
     expected = sql.bindparam("instead_of", type_=sql.Text)
     as_expected = of.attachment_uuid == sql.func.coalesce(expected, of.attachment_uuid)
     same_file = (new.attachment_uuid == of.attachment_uuid) & (of.attachment_uuid != "")
@@ -92,6 +99,12 @@ def _insert_or_renew(dialect: str, other_versions: bool) -> Any:
         index_elements=["destination_id", "source", "orthanc_id"],
         set_={
             **again,
+            # The store has it, most likely with the same bytes: what arrives is not to wait for it.
+            "priority": sql.case(
+                (stored_anew & (of.priority == Priority.DEMANDED), of.priority),
+                (stored_anew, Priority.BACKFILL),
+                else_=new.priority,
+            ),
             "sha256": new["sha256"],
             "stored_sha256": sql.case(
                 (new.state == State.CONFIRMED, sql.null()),  # its bytes came from there
@@ -181,6 +194,8 @@ class Arrivals:
             See :func:`orthanc_gcp.ledger.indexes.write_cursor`.
         other_versions
             Whether Orthanc was seen to have these versions now, whatever the numbers of changes.
+            Where Orthanc has stored anew what was sent, as received when it was, that goes as in a
+            backfill.
         set_back
             Whether Orthanc's clock was set back, and is not yet where it had been.
 

@@ -172,3 +172,16 @@ def test_a_gap_of_another_worker_is_not_closed_by_what_was_compared_before_it(
         comparison._clock.time += COMPARE_AT_MOST_EVERY + 1
     assert added == ["1"]
     assert not ledger.arrivals.has_gap(ORTHANC)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_it_says_that_files_were_stored_anew(ledger, comparison, caplog, others):
+    comparison, orthanc, added = comparison
+    cursor = ledger.indexes.begin(ORTHANC, 0, ledger.now())
+    comparison.turn_to(ORTHANC)
+    orthanc.files |= {str(number): "another" for number in range(others)} | {"new": "u"}
+    while comparison.step(cursor):
+        comparison._clock.time += 1
+    assert added == [*map(str, range(others)), "new"]
+    assert f"{others + 1} transfers were missing in the ledger, or of another file" in caplog.text
+    assert ("of 3 instances Orthanc has another file" in caplog.text) == bool(others)

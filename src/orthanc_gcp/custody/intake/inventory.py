@@ -66,6 +66,13 @@ class Inventory:
 
     Every method raises OrthancError when Orthanc cannot be read from just now, and SQLAlchemyError
     when the ledger is away: the comparison has to begin anew then.
+
+    Attributes
+    ----------
+    returned
+        How many transfers wait again, as what was gone is there.
+    other_files
+        Of how many instances Orthanc has another file than the ledger says.
     """
 
     def __init__(self, ledger: Ledger, orthanc: OrthancSource) -> None:
@@ -74,12 +81,12 @@ class Inventory:
         self._pages: Iterator[list[tuple[str, str]]] = iter(())
         self._page: list[tuple[str, str]] = []
         self._change = 0  # the newest when the page was read
-        self.returned = 0
+        self.returned = self.other_files = 0
 
     def begin(self, source: str) -> None:
         """Begin with the first page of an index."""
         self._source, self._pages, self._page = source, self._orthanc.inventory(), []
-        self.returned = 0
+        self.returned = self.other_files = 0
 
     def step(self, read_to: int) -> list[str] | None:
         """The next instances that the ledger does not have, or not as they are; None at the end.
@@ -103,7 +110,9 @@ class Inventory:
         deleted = [name for name, row in known.items() if row.deleted]
         if deleted:
             self.returned += self._ledger.arrivals.reopen(self._source, deleted)
-        return sorted(name for name, file in page.items() if _is_missing(known.get(name), file))
+        missing = sorted(name for name, file in page.items() if _is_missing(known.get(name), file))
+        self.other_files += sum(name in known and known[name].by_rule for name in missing)
+        return missing
 
 
 class Comparison:
@@ -235,10 +244,17 @@ class Comparison:
         self._missed += self._inventory.returned
         if self._missed:
             _log.warning(
-                "%d transfers were missing in the ledger, or of an older version, though Orthanc's "
+                "%d transfers were missing in the ledger, or of another file, though Orthanc's "
                 "changes do not say so: they are added",
                 self._missed,
             )
+            if self._inventory.other_files:
+                _log.warning(
+                    "of %d instances Orthanc has another file than it had: another version, or the "
+                    "same, stored anew (/reconstruct, /compress); what was sent as received at "
+                    "the same moment is sent again as in a backfill",
+                    self._inventory.other_files,
+                )
             self._on_arrival()
         if self.gap and not self._another_gap:  # whose instances came behind what was compared
             self._ledger.arrivals.close_gap(self._source)
