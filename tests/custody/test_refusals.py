@@ -30,6 +30,7 @@ from orthanc_gcp.orthanc.resources import Description
 from orthanc_gcp.outages import Outage
 from tests.emulator.client import make_dicom
 from tests.support.keys import STORE
+from tests.support.orthanc import wait_until
 from tests.support.sent import dataset, record, rows, series_of
 
 SERVICE_ACCOUNT, USER, WORKLOAD, MACHINE = "service account", "user", "workload", "machine"
@@ -133,7 +134,7 @@ class Transfer:
             lambda *_: None,
             lambda _: True,
         )
-        self._reader = ReadBack(self.ledger, to, lambda: False)
+        self._reader = ReadBack(self.ledger, to, lambda: False, renew=self.tokens.renew)
 
     def start(self) -> None:
         """Until the first token was there, or was refused."""
@@ -248,6 +249,18 @@ def test_what_cannot_be_read_back_just_now_stays_acknowledged(google, transfer, 
     google.fault_settings.change(refusal=None)
     sending.read_back()
     assert sending.states() == {State.CONFIRMED}
+
+
+def test_a_token_that_is_refused_as_it_is_read_back_is_renewed(google, transfer):
+    """Long before it would be by itself."""
+    sending = transfer(SERVICE_ACCOUNT)
+    sending.start()
+    sending.send()
+    dies = {"method": "GET", "count": 1, "tokenDies": True}
+    google.fault_settings.change(faults=[dies])
+    sending.read_back()
+    assert {row.reason for row in rows(sending.ledger)} == {"unauthorized"}
+    wait_until(lambda: sending.read_back() or sending.states() == {State.CONFIRMED})
 
 
 @pytest.mark.parametrize("name", sorted(OF_OTHER_REQUESTS))

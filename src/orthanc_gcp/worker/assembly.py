@@ -291,7 +291,7 @@ class _Assembly:
     def _threads(self) -> TransferThreads:
         return TransferThreads(
             self._sender,
-            ReadBack(self._ledger, self._destinations, self._must_stop),
+            ReadBack(self._ledger, self._destinations, self._must_stop, renew=self._tokens.renew),
             {name: one.congestion.max_requests for name, one in self._destinations.items()},
             self._searches,
             self._work.set,

@@ -115,6 +115,8 @@ class ReadBack:
     ----------
     stopping
         Whether the worker stops.
+    renew
+        Is called with an account whose access token was refused.
     """
 
     def __init__(
@@ -123,9 +125,10 @@ class ReadBack:
         destinations: Mapping[str, Destination],
         stopping: Callable[[], bool],
         jitter: Callable[[], float] = random.random,
+        renew: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger, self._destinations = ledger, destinations
-        self._stopping, self._jitter = stopping, jitter
+        self._stopping, self._jitter, self._renew = stopping, jitter, renew
 
     def confirm(
         self,
@@ -235,6 +238,8 @@ class ReadBack:
 
         They may not after one that the store is slow to fail at: each is due by itself then.
         """
+        if error.status == 401:
+            self._renew(destination.account)
         verdict = destination.reading.failed(
             series, asked, destination.congestion.now, otherwise=presumed(error)
         )
