@@ -218,6 +218,7 @@ def test_every_row_and_state_is_taken_over(old):
             "absent_since": None,
             "stored_sha256": None,
             "destination_id": 1,
+            "patient_orthanc_id": None,
         }
     others = {
         table.name: rows(old, table)

@@ -61,6 +61,8 @@ class NewTransfer:
     instead_of
         The UUID of the file that the ledger had of it at that destination, empty for none, when
         Orthanc was asked for this one, which takes the place of no other; None for whichever.
+    patient_orthanc_id
+        Orthanc's identifier of its patient, which goes by the PatientID; None if it is not known.
     """
 
     account: str
@@ -78,6 +80,7 @@ class NewTransfer:
     retrieved_sha256: str | None = None
     retrieved_at: float | None = None
     instead_of: str | None = None
+    patient_orthanc_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ transfers = sql.Table(
     sql.Column("absent_since", sql.Float),  # from Orthanc, as far as is known
     sql.Column("stored_sha256", sql.Text),  # of another version, which the store may have
     sql.Column("destination_id", sql.BigInteger, nullable=False),  # which store of the account
+    sql.Column("patient_orthanc_id", sql.Text),  # none where it was not asked for yet
     sql.UniqueConstraint("destination_id", "source", "orthanc_id"),
     # The queue of each Orthanc, and the counts of everything, from the index alone.
     sql.Index(

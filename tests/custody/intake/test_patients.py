@@ -106,24 +106,50 @@ def test_who_is_in_need(ledger, state):
     assert needed == ({"p"} if state in IN_NEED else set())
 
 
+def test_of_one_study_of_two_patients_each_is_in_need_of_its_own(ledger):
+    Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"study"}}, {})
+    put(ledger, "x")
+    assert Patients(ledger).in_need(ORTHANC, ["p", "q"]) == {"p", "q"}, "it may be of either"
+    Patients(ledger).set_patients({row_of(ledger, "x"): "q"})
+    assert Patients(ledger).in_need(ORTHANC, ["p", "q"]) == {"q"}
+    put(ledger, "y", patient_orthanc_id="p")
+    assert Patients(ledger).in_need(ORTHANC, ["p", "q"]) == {"p", "q"}
+
+
+def test_of_which_patient_a_row_is_is_written_down_once(ledger):
+    put(ledger, "x", patient_orthanc_id="p")
+    put(ledger, "y")
+    rows = {row_of(ledger, name): "q" for name in "xy"}
+    Patients(ledger).set_patients(rows)
+    Patients(ledger).set_patients({})
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.patient_orthanc_id).order_by(transfers.c.id)
+        assert connection.scalars(query).all() == ["p", "q"]
+
+
 def test_what_has_no_patient_yet(ledger, monkeypatch):
     monkeypatch.setattr(module, "_ROWS", 2)
     put(ledger, *"abcde", study_instance_uid="1")
     put(ledger, "f", state=State.QUARANTINED, study_instance_uid="2")
     put(ledger, "g", state=State.CONFIRMED, study_instance_uid="3")
-    put(ledger, "h", state=State.HELD, study_instance_uid="4", priority=2)
+    put(
+        *(ledger, "h"), state=State.HELD, study_instance_uid="4", priority=2, patient_orthanc_id="p"
+    )
+    put(ledger, "j", study_instance_uid="4", patient_orthanc_id="q")
+    put(ledger, "k", study_instance_uid="6", patient_orthanc_id="p")
+    put(ledger, "l", study_instance_uid="4")
     put(ledger, "i", source="other", study_instance_uid="5")
     Patients(ledger).add(ORTHANC, {"p": {"4"}}, {})
     found = list(Patients(ledger).without_patient(ORTHANC))
     assert max(map(len, found)) == 2
+    studies = dict.fromkeys("abcde", "1") | {"j": "4", "k": "6", "l": "4", "f": "2"}
     assert [row for some in found for row in some] == [
-        *(UnprotectedRow(name, "1") for name in "abcde"),
-        UnprotectedRow("f", "2"),
+        UnprotectedRow(row_of(ledger, name), name, study) for name, study in studies.items()
     ]
 
 
-def test_a_row_is_covered_while_all_its_patients_are_protected(ledger, clock):
-    put(ledger, "x")
+def test_a_row_is_covered_while_its_patient_is_protected(ledger, clock):
+    put(ledger, "x", patient_orthanc_id="p")
     row = row_of(ledger, "x")
     assert not Patients(ledger).covers(row, clock.now)
     Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
@@ -133,17 +159,24 @@ def test_a_row_is_covered_while_all_its_patients_are_protected(ledger, clock):
     assert Patients(ledger).covers(row, clock.now)
     assert not Patients(ledger).covers(row, clock.now - 1)
     Patients(ledger).add(ORTHANC, {"q": {"study"}}, {})
-    assert not Patients(ledger).covers(row, clock.now)
-    Patients(ledger).set_guards(ORTHANC, {"q": Guard.FOREIGN})
-    assert Patients(ledger).covers(row, clock.now)
+    assert Patients(ledger).covers(row, clock.now), "it is not of that one"
     clock.now += 1000
-    Patients(ledger).set_guards(ORTHANC, {"q": Guard.REMOVED})
-    Patients(ledger).set_guards(ORTHANC, {"q": Guard.FOREIGN})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.REMOVED})
+    assert not Patients(ledger).covers(row, clock.now)
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
     assert not Patients(ledger).covers(row, clock.now), "not from the beginning"
 
 
+@pytest.mark.parametrize("patient", [None, "q"])
+def test_that_another_patient_of_its_study_is_protected_covers_no_row(ledger, clock, patient):
+    Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
+    put(ledger, "x", patient_orthanc_id=patient)
+    assert not Patients(ledger).covers(row_of(ledger, "x"), clock.now)
+
+
 def test_what_was_protected_until_it_was_deleted_is_covered(ledger, clock):
-    put(ledger, "x")
+    put(ledger, "x", patient_orthanc_id="p")
     row = row_of(ledger, "x")
     Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
     Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
@@ -154,12 +187,14 @@ def test_what_was_protected_until_it_was_deleted_is_covered(ledger, clock):
 
 
 def test_what_is_lost_with_a_patient(ledger, clock):
-    put(ledger, *"ab", study_instance_uid="1")
-    put(ledger, "c", study_instance_uid="1", state=State.SENDING)
-    put(ledger, "d", study_instance_uid="1", state=State.QUARANTINED)
-    put(ledger, "e", study_instance_uid="1", state=State.CONFIRMED)
-    put(ledger, "f", study_instance_uid="2")
-    put(ledger, "g", study_instance_uid="1", source="other")
+    mine = {"study_instance_uid": "1", "patient_orthanc_id": "p"}
+    put(ledger, *"ab", **mine)
+    put(ledger, "c", **mine, state=State.SENDING)
+    put(ledger, "d", **mine, state=State.QUARANTINED)
+    put(ledger, "e", **mine, state=State.CONFIRMED)
+    put(ledger, "f", study_instance_uid="2", patient_orthanc_id="q")
+    put(ledger, "g", **mine, source="other")
+    put(ledger, "h", study_instance_uid="1")
     Patients(ledger).add(ORTHANC, {"p": {"1", "2"}, "q": {"2"}}, {})
     assert Patients(ledger).lose(ORTHANC, {"p": BEGIN - 200}) == {(A, "1"): 3}
     assert {name for name, state in states(ledger).items() if state == State.LOST} == {*"abd"}

@@ -12,6 +12,7 @@ from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake import protection as module
 from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
+from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.open_transfers import close
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
@@ -419,14 +420,70 @@ def test_one_study_of_two_patients(room):
     assert room.protected == {"A": True, "B": True}
     room.settle("A")
     room.scan()
-    assert room.protected == {"A": True, "B": True}, "whose the rest is is not known"
+    assert room.protected == {"A": False, "B": True}
     room.settle("B")
     room.scan()
     assert room.protected == {"A": False, "B": False}
 
 
+def test_of_which_patient_a_row_of_an_earlier_release_is_is_asked_for(room):
+    room.receive("A", study="1.2.3").receive("B", study="1.2.3").read()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(patient_orthanc_id=None))
+    room.settle("A")
+    room.start()
+    assert room.protected == {"A": True, "B": True}, "whose the rest is is not known"
+    room.scan()
+    assert room.protected == {"A": False, "B": True}
+
+
 class Killed(BaseException):
     """The worker ends here."""
+
+
+def killed_before_it_protects(room, monkeypatch, *names, **more):
+    """What these instances are is written down, and nothing of their patients."""
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(room.protection, "add", dies)
+        room.receive(*names, **more).read()
+
+
+def dies(*_):
+    raise Killed
+
+
+def test_the_second_patient_of_a_study_is_protected_after_a_crash(room, monkeypatch):
+    """As after a PatientID was corrected."""
+    room.receive("A", study="1.2.3").read()
+    killed_before_it_protects(room, monkeypatch, "B", study="1.2.3")
+    assert room.protected == {"A": True, "B": False}
+    room.start().scan()
+    assert room.protected == {"A": True, "B": True}
+    room.settle("A")
+    room.settle("B")
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": False, "B": False}, {})
+
+
+def test_the_second_patient_of_a_study_is_protected_when_it_is_sent_on_demand(room):
+    room.follower._selector._rules = Rules([], room.source.attributes)
+    room.receive("B", study="1.2.3").read()
+    room.start().receive("A", study="1.2.3").read()
+    assert room.protected == {"A": True, "B": False}
+    assert send_on_demand(room.ledger, room.source, "a", [room.patients["B"]]) == 1
+    room.scan()
+    assert room.protected == {"A": True, "B": True}
+
+
+def test_another_study_of_a_known_patient_keeps_it_protected(room, monkeypatch):
+    room.receive("A", study="1.2.3").read()
+    killed_before_it_protects(room, monkeypatch, "A", study="1.2.4")
+    room.start().scan()
+    with room.ledger.writing() as connection:
+        mine = transfers.c.study_instance_uid == "1.2.3"
+        connection.execute(transfers.update().where(mine).values(state=State.CONFIRMED))
+    room.scan()
+    assert room.protected == {"A": True}
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
@@ -721,6 +778,21 @@ def test_what_was_recycled_without_protection_is_lost(room, clock, caplog):
     assert room.states[4] == State.WAITING
 
 
+def test_what_another_patient_of_its_study_has_is_not_lost_with_it(room, clock, monkeypatch):
+    room.receive(*"CDFG").read()
+    room.receive("A", study="1.2.3").read().scan()
+    assert room.guards["A"] == Guard.NO_ROOM
+    room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
+    killed_before_it_protects(room, monkeypatch, "B", study="1.2.3")
+    room.start().scan()
+    clock.now += ABSENT_FOR + 1
+    room.scan()
+    assert room.states == [State.WAITING] * 4 + [State.LOST, State.WAITING]
+    room.scan()
+    assert "A" not in room.guards, "nothing of it is to be protected"
+    assert room.guards["B"] == Guard.NO_ROOM
+
+
 def test_a_patient_that_is_back_is_not_lost(room, clock):
     room.receive(*"ABCDE").read().scan()
     room.receive("F").read().scan()
@@ -767,6 +839,16 @@ def test_what_may_have_been_recycled(room, clock):
     room.start()
     assert not room.protection.may_be_recycled(row, now), "nothing is recycled"
     assert room.protection.may_be_recycled(replace(row, id=10**6), now) is False
+
+
+def test_the_second_patient_of_a_study_may_have_been_recycled(room, clock, monkeypatch):
+    """That the first one is protected says nothing of it."""
+    room.receive("A", study="1.2.3").read()
+    killed_before_it_protects(room, monkeypatch, "B", study="1.2.3")
+    room.orthanc.json("DELETE", f"/patients/{room.patients['B']}")
+    room.start().scan()
+    assert room.protection.may_be_recycled(room.row(1), clock.now)
+    assert not room.protection.may_be_recycled(room.row(0), clock.now)
 
 
 def test_without_a_row_of_the_patient_nothing_is_known(room, clock):

@@ -63,8 +63,9 @@ class Patient:
 
 @dataclass(frozen=True)
 class UnprotectedRow:
-    """An instance that is not confirmed, of a study of which no patient is known."""
+    """An instance that is not confirmed, of which the patient is not known with its study."""
 
+    id: int
     orthanc_id: str
     study_instance_uid: str
 
@@ -126,6 +127,22 @@ class Patients:
             )
             connection.execute(link, links)
             return _read(connection, source, list(studies))
+
+    def set_patients(self, patients_of: Mapping[int, str]) -> None:
+        """Of which patients some rows are, by their ids."""
+        changes = [{"number": row, "name": name} for row, name in sorted(patients_of.items())]
+        if not changes:
+            return
+        statement = (
+            transfers.update()
+            .where(
+                transfers.c.id == sql.bindparam("number"),
+                transfers.c.patient_orthanc_id.is_(None),
+            )
+            .values(patient_orthanc_id=sql.bindparam("name"))
+        )
+        with self._ledger.writing() as connection:
+            connection.execute(statement, changes)
 
     def page(self, source: str, after: str, limit: int) -> list[Patient]:
         """The next patients of an index, by Orthanc's identifier."""
@@ -243,7 +260,7 @@ class Patients:
         """
         of, now = transfers.c, self._ledger.now()
         with self._ledger.writing() as connection:
-            rows = connection.execute(_of_only(source, list(absent_since))).all()
+            rows = connection.execute(_unsent_of(source, list(absent_since))).all()
             for some in portions([row.id for row in rows], MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
@@ -324,7 +341,10 @@ class Patients:
             return connection.scalar(query) or 0
 
     def without_patient(self, source: str) -> Iterator[list[UnprotectedRow]]:
-        """What is not confirmed, and of no study that is known here; few at once, maybe none."""
+        """What is not confirmed, and of no patient that is known here with its study.
+
+        They come few at once, maybe none.
+        """
         for destination in [one.id for one in self._ledger.destinations.all()]:
             for state in IN_NEED:
                 after: tuple[int, int] | None = (-1, -1)
@@ -333,9 +353,9 @@ class Patients:
                     yield found
 
     def covers(self, row: int, absent_since: float) -> bool:
-        """Whether the patients of a row were protected from when it was written down.
+        """Whether the patient of a row was protected from when it was written down.
 
-        Orthanc has not recycled it then.
+        Orthanc has not recycled it then. Of what was never described nobody knows the patient.
 
         Parameters
         ----------
@@ -344,26 +364,21 @@ class Patients:
         """
         query = (
             sql.select(patients.c.guard, patients.c.since, transfers.c.queued_at)
-            .select_from(transfers)
-            .join(
-                patient_studies,
-                (patient_studies.c.source == transfers.c.source)
-                & (patient_studies.c.study_instance_uid == transfers.c.study_instance_uid),
-            )
-            .join(
+            .join_from(
+                transfers,
                 patients,
-                (patients.c.source == patient_studies.c.source)
-                & (patients.c.orthanc_id == patient_studies.c.orthanc_id),
+                (patients.c.source == transfers.c.source)
+                & (patients.c.orthanc_id == transfers.c.patient_orthanc_id),
             )
             .where(transfers.c.id == row)
         )
         with self._ledger.reading() as connection:
-            found = connection.execute(query).all()
-        return bool(found) and all(
-            guard in (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
-            and since is not None
-            and since <= min(absent_since, queued_at + _SOON)
-            for guard, since, queued_at in found
+            found = connection.execute(query).first()
+        return (
+            found is not None
+            and found.guard in (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
+            and found.since is not None
+            and found.since <= min(absent_since, found.queued_at + _SOON)
         )
 
     def _some_without(
@@ -372,7 +387,9 @@ class Patients:
         """Some rows, and behind which others follow."""
         of = transfers.c
         query = (
-            sql.select(of.priority, of.id, of.orthanc_id, of.study_instance_uid)
+            sql.select(
+                *(of.priority, of.id, of.orthanc_id, of.study_instance_uid, of.patient_orthanc_id)
+            )
             .where(
                 of.destination_id == destination,
                 of.source == source,
@@ -386,15 +403,15 @@ class Patients:
             rows = connection.execute(query).all()
             known = _known_studies(connection, source, {row.study_instance_uid for row in rows})
         found = [
-            UnprotectedRow(row.orthanc_id, row.study_instance_uid)
+            UnprotectedRow(row.id, row.orthanc_id, row.study_instance_uid)
             for row in rows
-            if row.study_instance_uid not in known
+            if (row.study_instance_uid, row.patient_orthanc_id) not in known
         ]
         return found, (rows[-1].priority, rows[-1].id) if len(rows) == _ROWS else None
 
 
 def _is_in_need() -> sql.ColumnElement[bool]:
-    """Whether something of a patient is not confirmed, by whatever account."""
+    """Whether something of a patient is not confirmed, or may be its, by whatever account."""
     study, row = patient_studies.c, transfers.c
     return (
         sql.select(row.id)
@@ -406,31 +423,27 @@ def _is_in_need() -> sql.ColumnElement[bool]:
         .where(
             study.source == patients.c.source,
             study.orthanc_id == patients.c.orthanc_id,
+            row.patient_orthanc_id.is_(None) | (row.patient_orthanc_id == study.orthanc_id),
             row.state.in_(IN_NEED),
         )
         .exists()
     )
 
 
-def _of_only(source: str, names: Sequence[str]) -> sql.Select[Any]:
-    """What is not confirmed of the studies that only these patients have."""
-    study, other, of = patient_studies, patient_studies.alias("other"), transfers.c
-    kept = sql.select(other.c.orthanc_id).where(
-        other.c.source == source,
-        other.c.study_instance_uid == of.study_instance_uid,
-        other.c.orthanc_id.not_in(names),
-    )
-    mine = sql.select(study.c.study_instance_uid).where(
-        study.c.source == source, study.c.orthanc_id.in_(names)
+def _unsent_of(source: str, names: Sequence[str]) -> sql.Select[Any]:
+    """What is not confirmed of these patients; others may have something of their studies."""
+    study, of = patient_studies.c, transfers.c
+    mine = sql.select(study.study_instance_uid).where(
+        study.source == source, study.orthanc_id.in_(names)
     )
     return (
         sql.select(of.id, of.account, of.study_instance_uid)
         .where(
             of.source == source,
-            of.study_instance_uid.in_(mine),
+            of.study_instance_uid.in_(mine),  # by which they are found
+            of.patient_orthanc_id.in_(names),
             of.state.in_(_LEFT),
             sql.func.coalesce(of.reason, "") != TransferReason.LOST,
-            ~kept.exists(),
         )
         .with_for_update()
     )
@@ -459,13 +472,16 @@ def _question(connection: sql.Connection, source: str, names: Collection[str]) -
     )
 
 
-def _known_studies(connection: sql.Connection, source: str, studies: Collection[str]) -> set[str]:
-    of, known = patient_studies.c, set[str]()
+def _known_studies(
+    connection: sql.Connection, source: str, studies: Collection[str]
+) -> set[tuple[str, str]]:
+    """Some studies that are known here, each with each of its patients."""
+    of, known = patient_studies.c, set[tuple[str, str]]()
     for some in portions(sorted(studies), MOST_PARAMETERS):
-        query = sql.select(of.study_instance_uid).where(
+        query = sql.select(of.study_instance_uid, of.orthanc_id).where(
             of.source == source, of.study_instance_uid.in_(some)
         )
-        known.update(connection.scalars(query))
+        known.update((row.study_instance_uid, row.orthanc_id) for row in connection.execute(query))
     return known
 
 

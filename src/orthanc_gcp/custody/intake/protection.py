@@ -172,10 +172,14 @@ class Protection:
             self._release(source, [one for one in page if one.orthanc_id not in needed])
             yield from self._rest()
         if active:
-            # What was sent on demand, by a backfill or again, or was here before.
+            # What was sent on demand, by a backfill or again, or what a crash has left.
             for rows in self._patients.without_patient(source):
                 found = self._describe([row.orthanc_id for row in rows])
                 if found:
+                    of = {one.orthanc_id: one.parents["Patient"] for one in found}
+                    self._patients.set_patients(
+                        {row.id: of[row.orthanc_id] for row in rows if row.orthanc_id in of}
+                    )
                     self._protect(source, self._write_down(source, found), anew=False)
                 yield from self._rest()
             yield from self._measure_all(source)

@@ -155,4 +155,5 @@ def arrival_of(
         change_seq=change,
         priority=priority,
         held_for_orthanc_id=held_for,
+        patient_orthanc_id=description.parents.get("Patient"),
     )
