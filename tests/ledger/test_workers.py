@@ -428,3 +428,55 @@ def test_a_lost_lock_is_taken_again_when_nothing_is_being_sent(postgresql_ledger
     clock.time += REFRESH_EVERY + 1
     registry.refresh(ORTHANC)
     assert registry.alive
+
+
+def test_a_name_that_another_has_meanwhile_is_said_and_waited_for(
+    postgresql_ledger, joined, caplog
+):
+    """As of two machines of one name: the other was first when PostgreSQL was there again."""
+    clock = FakeClock()
+    one = joined(postgresql_ledger.engine, "w", clock)
+    clock.time += REFRESH_EVERY + 1
+    one.refresh(ORTHANC)
+    since = clock.utc().timestamp()
+    assert one.unseen(0) is None
+    one._disconnect()
+    two = joined(postgresql_ledger.engine, "w", clock)
+    for _ in range(3):
+        clock.time += REFRESH_EVERY + 1
+        assert one.refresh(ORTHANC) == []
+    assert not one.alive
+    assert caplog.text.count("another worker is called w: give each its own --name") == 1
+    found = one.unseen(3 * (REFRESH_EVERY + 1))
+    assert found is not None
+    assert found.since == since
+    assert found.words.startswith("another worker is called w: give each its own --name")
+    assert one.unseen(3 * (REFRESH_EVERY + 1) + 1) is None, "not for so long"
+    two.leave()
+    clock.time += REFRESH_EVERY + 1
+    one.refresh(ORTHANC)
+    assert one.alive
+    assert one.unseen(0) is None
+    assert caplog.text.count("is one of the workers again after 15 s") == 1
+
+
+def test_a_lock_that_is_not_taken_again_while_something_is_sent(postgresql_ledger, joined):
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    registry._disconnect()
+    clock.time += REFRESH_EVERY + 1
+    registry.refresh(ORTHANC, may_join=False)
+    assert registry.unseen(REFRESH_EVERY).words == "what it was sending has not ended yet"
+
+
+def test_a_lock_that_is_taken_and_never_seen_again(postgresql_ledger, joined, monkeypatch):
+    """It counts from when the others have last seen it, however often it connects."""
+    clock = FakeClock()
+    registry = joined(postgresql_ledger.engine, "w", clock)
+    monkeypatch.setattr(workers, "_SILENT", sql.text("SELECT nothing"))
+    for _ in range(3):
+        clock.time += REFRESH_EVERY + 1
+        with pytest.raises(sql.exc.SQLAlchemyError):
+            registry.refresh(ORTHANC)
+    found = registry.unseen(3 * REFRESH_EVERY)
+    assert found.words.startswith("the ledger cannot be used: ")

@@ -7,14 +7,19 @@ import random
 import socket
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sql
 
 from orthanc_gcp import configuration
 from orthanc_gcp.clock import SystemClock
 from orthanc_gcp.custody.intake import changes
+from orthanc_gcp.custody.reporting.problems import ProblemKind
 from orthanc_gcp.errors import ConfigurationError
-from orthanc_gcp.ledger.workers import note_served, served
+from orthanc_gcp.ledger import workers
+from orthanc_gcp.ledger.workers import ALIVE, note_served, served
 from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.orthanc.rest import OrthancRest
 from orthanc_gcp.worker import assembly
@@ -179,3 +184,61 @@ def test_an_index_that_is_there_and_cannot_be_read_needs_a_person(tmp_path, orth
             worker.stop()
             thread.join(20)
             front.shutdown()
+
+
+@pytest.fixture
+def another(postgresql_ledger):
+    """Another worker of the name "w": it has the lock as soon as the first one has lost it."""
+    engine = postgresql_ledger.engine
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+
+        def take():
+            waits = pool.submit(connection.execute, LOCK_W)
+            wait_until(lambda: _locks(engine, granted=False) == 1, 20)
+            with engine.begin() as first:
+                first.execute(END_W)
+            waits.result(20)
+
+        yield SimpleNamespace(take=take, end=lambda: connection.execute(UNLOCK_W))
+
+
+LOCK_W = sql.text(f"SELECT pg_advisory_lock({ALIVE}, hashtext('w'))")
+UNLOCK_W = sql.text(f"SELECT pg_advisory_unlock({ALIVE}, hashtext('w'))")
+LOCKS = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {ALIVE} AND database IN"
+LOCKS = f"{LOCKS} (SELECT oid FROM pg_database WHERE datname = current_database())"
+END_W = sql.text(f"SELECT pg_terminate_backend(pid) {LOCKS} AND granted")
+
+
+def _locks(engine, *, granted):
+    with engine.connect() as connection:
+        query = sql.text(f"SELECT count(*) {LOCKS} AND granted = :granted")
+        return connection.scalar(query, {"granted": granted})
+
+
+def test_a_worker_whose_lock_another_has_needs_a_person(
+    tmp_path, orthanc, postgresql_ledger, another, monkeypatch
+):
+    """It fails at nothing: it is refused its name, and does nothing."""
+    monkeypatch.setattr(assembly, "SEEN_WITHIN", 2.0)
+    monkeypatch.setattr(workers, "REFRESH_EVERY", 0.2)
+    orthanc.index.receive(file_of(0, 0, 0, 0, 0))
+    address = postgresql_ledger.engine.url.render_as_string(hide_password=False)
+    worker = assemble(read(tmp_path, Database=address), OrthancRest(orthanc.url), "w", 5.5)
+    needs_person, follower = worker._parts.problems._find, worker._parts.follower
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_until(lambda: worker._parts.registry.follows(follower.source), 20)
+        assert needs_person() == []
+        another.take()
+        because = "and what waits is not sent by this one: another worker is called w"
+        wait_until(lambda: any(because in one.message for one in needs_person()), 20)
+        (problem,) = needs_person()
+        assert (problem.kind, problem.account, problem.index) == (ProblemKind.WORKER, "", "")
+        another.end()
+        wait_until(lambda: needs_person() == [], 20)
+        assert worker._parts.registry.follows(follower.source)
+    finally:
+        worker.stop()
+        thread.join(20)

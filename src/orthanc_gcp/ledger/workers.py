@@ -38,9 +38,10 @@ import sqlalchemy as sql
 from orthanc_gcp.clock import Clock
 from orthanc_gcp.errors import LedgerError
 from orthanc_gcp.file_locks import file_lock, is_locked
-from orthanc_gcp.ledger.database import place, reading
+from orthanc_gcp.ledger.database import place, reading, words_of
 from orthanc_gcp.ledger.key_values import KeyValues
 from orthanc_gcp.ledger.schema import State, key_values, transfers
+from orthanc_gcp.outages import Outage
 from orthanc_gcp.reasons import LedgerReason
 
 try:
@@ -52,6 +53,7 @@ else:
 
 __all__ = [
     "Running",
+    "Unseen",
     "WorkerRegistry",
     "alive_workers",
     "any_alive",
@@ -89,6 +91,21 @@ _KEYS = sql.text(
 _TRIES = (0.0, 0.05, 0.2)
 """Seconds before each try to lock: another worker, or a command, may hold the lock for a moment to
 find out whether it is free."""
+
+
+class Unseen(NamedTuple):
+    """That the others do not see a worker, which follows and sends nothing then.
+
+    Attributes
+    ----------
+    since
+        In seconds since 1970.
+    words
+        Why, and what is to be done.
+    """
+
+    since: float
+    words: str
 
 
 class WorkerRegistry(Protocol):
@@ -143,6 +160,9 @@ class WorkerRegistry(Protocol):
     @property
     def alive(self) -> bool:
         """Whether the others still see this worker; if not, it must send nothing."""
+
+    def unseen(self, seconds: float) -> Unseen | None:
+        """Why the others do not see this worker, if that has lasted for so long."""
 
     def follows(self, source: str) -> bool:
         """Whether this worker is the one that follows the index that the ledger calls so."""
@@ -428,6 +448,9 @@ class _Alone:
             reason=LedgerReason.IN_USE,
         )
 
+    def unseen(self, seconds: float) -> Unseen | None:  # noqa: ARG002
+        return None
+
     def follows(self, source: str) -> bool:
         return self.alive and bool(source)
 
@@ -467,12 +490,24 @@ class _Several:
         self._missed: dict[str, float] = {}
         self._silent: set[_Session] = set()
         self._followed = ""
-        self._seen = float("-inf")
+        self._seen, self._seen_utc = float("-inf"), 0.0
+        self._why = ""
+        self._refused = Outage(
+            _log,
+            f"the worker {name} has lost its lock, and follows and sends nothing",
+            f"the worker {name} is one of the workers again",
+            clock,
+        )
         self._mark = secrets.token_hex(8)
 
     @property
     def alive(self) -> bool:
         return self._connection is not None and self._clock.now() - self._seen < ALIVE_FOR
+
+    def unseen(self, seconds: float) -> Unseen | None:
+        why = self._why
+        lasts = bool(why) and self._clock.now() - self._seen >= seconds
+        return Unseen(self._seen_utc, why) if lasts else None
 
     def follows(self, source: str) -> bool:
         return self.alive and bool(source) and self._followed == source
@@ -481,12 +516,10 @@ class _Several:
         """Others may work on it as well."""
 
     def join(self) -> None:
+        now = self._clock.now()
         if not _soon(self._connect):
-            raise LedgerError(
-                f"another worker is called {self._name}: give each its own --name, or its host its "
-                "own name",
-                reason=LedgerReason.IN_USE,
-            )
+            raise LedgerError(self._same_name(), reason=LedgerReason.IN_USE)
+        self._note_seen(now)
         _serve_nothing(self._engine, self._name)
 
     def refresh(self, source: str, *, may_join: bool = True) -> list[str]:
@@ -495,14 +528,15 @@ class _Several:
             return []
         self._refreshed = now
         try:
-            if self._connection is None and not (may_join and self._connect()):
+            if self._connection is None and not self._join_again(may_join=may_join):
                 return []
             dead = self._renew(self._connection, source, now)
-        except sql.exc.SQLAlchemyError:
+        except sql.exc.SQLAlchemyError as error:
+            self._why = f"the ledger cannot be used: {words_of(error)}"
             self._disconnect()
             self._refreshed = float("-inf")
             raise
-        self._seen = now
+        self._note_seen(now)
         return dead
 
     def remove(self, name: str) -> None:
@@ -520,9 +554,29 @@ class _Several:
                 self._connection.execute(sql.select(sql.func.pg_advisory_unlock_all()))
         self._disconnect()
 
+    def _join_again(self, *, may_join: bool) -> bool:
+        """Hold the lock again that was lost; False, and why, where that cannot be yet."""
+        if not may_join:
+            self._why = "what it was sending has not ended yet"
+        elif _soon(self._connect):
+            self._refused.ended()
+            return True
+        else:
+            self._why = self._same_name()
+            self._refused.failed(self._why, REFRESH_EVERY)
+        return False
+
+    def _same_name(self) -> str:
+        return (
+            f"another worker is called {self._name}: give each its own --name, or its host its own "
+            "name"
+        )
+
+    def _note_seen(self, now: float) -> None:
+        self._seen, self._seen_utc, self._why = now, self._clock.utc().timestamp(), ""
+
     def _connect(self) -> bool:
         """Hold the lock of this worker; False when another has it."""
-        now = self._clock.now()
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         # It is not to be handed to anybody else, nor to be tested by the pool.
         connection.detach()
@@ -534,7 +588,7 @@ class _Several:
         if not locked:
             connection.close()
             return False
-        self._connection, self._seen = connection, now
+        self._connection = connection
         _note(self._engine, self._name, self._clock, alone=False)
         return True
 

@@ -33,7 +33,7 @@ from orthanc_gcp.custody.reporting.activity import Activity
 from orthanc_gcp.custody.reporting.backfill_progress import studies_of
 from orthanc_gcp.custody.reporting.history import History
 from orthanc_gcp.custody.reporting.overview import Overview
-from orthanc_gcp.custody.reporting.problems import Problem, Problems, unread, unsent
+from orthanc_gcp.custody.reporting.problems import Problem, Problems, unread, unseen, unsent
 from orthanc_gcp.custody.reporting.quarantine import counts_by_reason
 from orthanc_gcp.custody.reporting.standstill import Standstill
 from orthanc_gcp.custody.transfer.dispatcher import Dispatcher
@@ -388,7 +388,9 @@ class _Assembly:
             is_own = failing.is_own or self._follower.cannot_read
             followed_by_others = "" if is_own else self._follower.known
             found = unread(self._ledger, followed_by_others, failing.since_utc, failing.words)
-        if not found and (failing := self._attempts.failing(DISPATCHING, SEEN_WITHIN)):
+        if lost := self._registry.unseen(SEEN_WITHIN):  # its loops do nothing then, and do not fail
+            found.append(unseen(lost.since, lost.words))
+        elif not found and (failing := self._attempts.failing(DISPATCHING, SEEN_WITHIN)):
             found = [unsent(failing.since_utc, failing.words)]
         return found
 

@@ -140,3 +140,16 @@ def test_changes_of_some_time_show_it_where_its_files_were_stored_anew(looking, 
     looking.index.compress(mine)
     found = compare(looking.ledger, looking.source, read, begun.name)
     assert found is (Match.PARTIAL if seconds == 601 else Match.NONE)
+
+
+def test_an_index_counts_as_seen_only_by_the_worker_that_follows_it(looking, clock):
+    """Of one that has lost its lock nobody reads what it receives: it must not hide that."""
+    source = looking.settle()
+    (begun,) = looking.ledger.indexes.all()
+    looking.follows = False
+    clock.now += RECOGNIZE_EVERY
+    assert looking.settle() == source
+    assert looking.ledger.indexes.get(source).seen_at == begun.seen_at
+    looking.follows = True
+    looking.settle()
+    assert looking.ledger.indexes.get(source).seen_at == clock.now

@@ -270,7 +270,7 @@ class Recognition:
         return bool(begun) and self._ledger.indexes.forget_unread(begun)
 
     def _seen(self, match: Match, cursor: Cursor, name: str, *, follows: bool) -> Cursor:
-        """Write down that this Orthanc has the index; how far it was read, for these rules."""
+        """How far the index was read, for these rules; written down that it is followed."""
         if follows and cursor.since >= NEVER > self._since:
             # Its first rules, or its first worker, where a command was first.
             place, since = self._orthanc.place_before(self._since), self._since
@@ -279,8 +279,8 @@ class Recognition:
             self._ledger.arrivals.record([], cursor)
         if match.is_by_name:  # of another Orthanc, it may be
             cursor = replace(cursor, since=min(cursor.since, self._since))
-        seen_as = (name, self.address) if follows else (cursor.name,)
-        return self._ledger.indexes.seen(cursor, *seen_as)
+        # Who only could follow it does not count: nobody might read what it receives.
+        return self._ledger.indexes.seen(cursor, name, self.address) if follows else cursor
 
 
 class _Namesakes:

@@ -31,6 +31,7 @@ __all__ = [
     "Problems",
     "find_problems",
     "unread",
+    "unseen",
     "unsent",
     "without_worker",
 ]
@@ -312,6 +313,21 @@ def unsent(since: float, words: str) -> Problem:
     message = f"what waits is not sent: {words}"
     remedy = "see the message, and the worker's log; it goes on when that is over"
     return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject="sending")
+
+
+def unseen(since: float, words: str) -> Problem:
+    """What a worker says that has lost its lock: it neither follows its Orthanc nor sends.
+
+    Parameters
+    ----------
+    since
+        In seconds since 1970.
+    words
+        Why.
+    """
+    message = f"what Orthanc receives is not read, and what waits is not sent by this one: {words}"
+    remedy = "see the message, and the worker's log; it goes on when that is over"
+    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject="lock")
 
 
 def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
