@@ -173,6 +173,13 @@ def test_reading_back_fails(site, study, faults):
         one.is_confirmed()
 
 
+def test_a_token_that_dies_as_it_is_read_back_is_replaced(site, study):
+    site.emulator.switch(faults=[{"method": "GET", "count": 1, "tokenDies": True}])
+    study.arrive()
+    study.reaches(lambda: used(site) == [1])
+    study.is_confirmed()
+
+
 def test_acknowledged_and_not_stored(site, study):
     """The store says 200, and has less: a search tells, and they go again."""
     site.emulator.switch(
