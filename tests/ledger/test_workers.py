@@ -295,6 +295,21 @@ def test_a_worker_that_was_killed_is_dead_after_a_while(postgresql_ledger, joine
     joined(postgresql_ledger.engine, "w", clock)
 
 
+def test_a_dead_worker_that_was_not_removed_may_start_again(postgresql_ledger, joined):
+    """As where the ledger was away between the end of its claims and the rest."""
+    postgresql_ledger.arrivals.record([arrival("1")])
+    claim(postgresql_ledger)  # by "w", which does not run
+    clock = FakeClock()
+    other = joined(postgresql_ledger.engine, "other", clock)
+    assert other.refresh(ORTHANC) == []
+    clock.time += DEAD_AFTER
+    assert other.refresh(ORTHANC) == ["w"]
+    postgresql_ledger.queue.requeue_claims_of("w")
+    clock.time += REFRESH_EVERY + 1
+    assert other.refresh(ORTHANC) == []
+    joined(postgresql_ledger.engine, "w", clock)
+
+
 def test_a_worker_without_its_connection_is_not_alive(postgresql_ledger, joined):
     clock = FakeClock()
     registry = joined(postgresql_ledger.engine, "w", clock)

@@ -540,10 +540,10 @@ class _Several:
         return dead
 
     def remove(self, name: str) -> None:
-        self._missed.pop(name, None)
         if self._connection is not None:
             _strike_out(self._engine, name)
             _unlock(self._connection, ALIVE, name)
+        self._missed.pop(name, None)
 
     def leave(self) -> None:
         if self._connection is not None:
@@ -634,6 +634,7 @@ class _Several:
         others = _others_with_claims(connection, self._name)
         for name in self._missed.keys() - others:
             del self._missed[name]
+            _unlock(connection, ALIVE, name)  # it was found dead, and maybe not removed
         return [name for name in others if self._is_dead(connection, name, now)]
 
     def _end_silent(self, connection: sql.Connection) -> None:
