@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import sqlalchemy as sql
 from orthanc_gcp.configuration import SendRule
 from orthanc_gcp.custody.intake import protection as module
 from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
 from orthanc_gcp.custody.intake.open_transfers import close
@@ -910,6 +912,32 @@ def test_what_was_deleted_unread_is_lost_though_all_is_deleted_then(room, clock)
     words, (lost,) = losses_of(room)
     assert (lost.changes, lost.last_seq - lost.first_seq) == (4, 3), "of B, and of no other"
     assert len(words) == 1
+
+
+@pytest.fixture
+def today(clock):
+    """What Orthanc receives is received after it is followed."""
+    clock.now = time.time() - 60
+
+
+@pytest.mark.usefixtures("today")
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("new", ["C", ""])
+def test_changes_that_were_cleared_unread_are_no_loss(room, clock, new, restarted):
+    """A comparison finds what they have reported."""
+    room.receive("A").read()
+    room.receive("B")
+    room.orthanc.request("DELETE", "/changes")
+    room.receive(*new)
+    if restarted:
+        room.start()
+    room.read().scan(COMPARE_AT_MOST_EVERY + 1)
+    clock.now += MISSING_ALONE_FOR + 1
+    assert losses_of(room) == ([], [])
+    assert len(room.states) == len(f"AB{new}")
+    assert not room.ledger.arrivals.has_gap("test/ORTHANC")
+    (event,) = events_of(room.ledger, "changes cleared")
+    assert "were cleared before 4 of them were read" in event.detail
 
 
 def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):

@@ -239,12 +239,14 @@ class Follower:
         if match < Match.CLEARED:
             return self._recognize()
         news = page.last > cursor.seq
+        were_cleared = False
         if news and match is Match.CLEARED:  # what was read before is missed by nobody
             self._comparison.open_gap()
+            were_cleared = self._were_cleared(cursor)
         self._recognition.confirm()
         try:
             if news:
-                self._read(cursor, page)
+                self._read(cursor, page, were_cleared=were_cleared)
             else:
                 self._note_read(cursor, asked)
         except TooManyUnreadableError:
@@ -370,9 +372,21 @@ class Follower:
 
     # -- What is new ----------------------------------------------------------------------------
 
-    def _read(self, cursor: Cursor, page: Changes) -> None:
+    def _were_cleared(self, cursor: Cursor) -> bool:
+        """Whether all changes that were read are gone, though something of them is there.
+
+        What is deleted, or recycled, takes along no changes but its own.
+        """
+        oldest = self._orthanc.changes(0, 1).entries
+        return all(entry.seq > cursor.seq for entry in oldest)
+
+    def _read(self, cursor: Cursor, page: Changes, *, were_cleared: bool) -> None:
         entries = [entry for entry in page.entries if entry.seq > cursor.seq]
-        new = missing_between(entries, cursor.seq, page.last, self._ledger.now())
+        after = cursor.seq
+        if were_cleared:  # the comparison finds what those before have reported
+            after = entries[0].seq - 1 if entries else page.last
+            self._missing.report_cleared(cursor.source, cursor.seq + 1, after)
+        new = missing_between(entries, after, page.last, self._ledger.now())
         missing = (*cursor.missing, *new)
         if len(missing) > MOST_MISSING:
             self._comparison.open_gap()

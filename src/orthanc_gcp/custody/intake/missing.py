@@ -99,6 +99,18 @@ class MissingChanges:
             if recycled:
                 self._ledger.arrivals.lose(account, source, never[0].first, never[-1].last, count)
 
+    def report_cleared(self, source: str, first: int, last: int) -> None:
+        """Say that somebody has cleared changes of these numbers, if any, that nobody has read."""
+        if first > last:
+            return
+        words = (
+            f"the changes of Orthanc {source} were cleared before {last - first + 1} of them were "
+            f"read ({first} to {last}): all that it has is compared"
+        )
+        _log.warning("%s", words)
+        for account in sorted(self._rules.accounts):
+            self._ledger.events.add(account, "changes cleared", words)
+
 
 def missing_between(
     entries: Sequence[Change], after: int, last: int, noticed_at: float
