@@ -176,10 +176,9 @@ class Protection:
             for rows in self._patients.without_patient(source):
                 found = self._describe([row.orthanc_id for row in rows])
                 if found:
-                    of = {one.orthanc_id: one.parents["Patient"] for one in found}
-                    self._patients.set_patients(
-                        {row.id: of[row.orthanc_id] for row in rows if row.orthanc_id in of}
-                    )
+                    patients = {one.orthanc_id: one.parents["Patient"] for one in found}
+                    named = [row for row in rows if row.orthanc_id in patients]
+                    self._patients.set_patients({row.id: patients[row.orthanc_id] for row in named})
                     self._protect(source, self._write_down(source, found), anew=False)
                 yield from self._rest()
             yield from self._measure_all(source)

@@ -310,9 +310,7 @@ def unsent(since: float, words: str) -> Problem:
     words
         Why.
     """
-    message = f"what waits is not sent: {words}"
-    remedy = "see the message, and the worker's log; it goes on when that is over"
-    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject="sending")
+    return _of_this_worker(since, f"what waits is not sent: {words}", "sending")
 
 
 def unseen(since: float, words: str) -> Problem:
@@ -326,8 +324,12 @@ def unseen(since: float, words: str) -> Problem:
         Why.
     """
     message = f"what Orthanc receives is not read, and what waits is not sent by this one: {words}"
+    return _of_this_worker(since, message, "lock")
+
+
+def _of_this_worker(since: float, message: str, subject: str) -> Problem:
     remedy = "see the message, and the worker's log; it goes on when that is over"
-    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject="lock")
+    return Problem(ProblemKind.WORKER, "", "", 0, since, message, remedy, subject=subject)
 
 
 def _unserved(ledger: Ledger, waiting: Sequence[_Open]) -> list[_Open]:
