@@ -69,6 +69,11 @@ class InstanceResult:
     failure_reason: int | None = None
     warned: bool = False
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the store has something under these UIDs."""
+        return self.status in (InstanceStatus.STORED, InstanceStatus.CONFLICT)
+
 
 @dataclass
 class _Answer:

@@ -868,6 +868,7 @@ def test_one_for_which_a_gateway_always_says_when_to_come_again_holds_up_no_othe
 
 NO_ROOM = InstanceResult(InstanceStatus.BUSY, "out of resources", 0xA700)
 INTERNAL_ERROR = InstanceResult(InstanceStatus.OTHER, "internal error", 0x0110)
+NO_DICOM = InstanceResult(InstanceStatus.INVALID, "cannot understand", 0xC000)
 
 
 class Refusing:
@@ -902,12 +903,13 @@ def test_one_that_the_store_alone_never_takes_ends_in_quarantine(behind, result,
     assert row.attempts == most
 
 
-@pytest.mark.parametrize("result", [NO_ROOM, INTERNAL_ERROR])
-def test_a_store_that_takes_none_puts_none_into_quarantine(behind, result):
-    class All:
-        def __contains__(self, _: object) -> bool:
-            return True
+class All:
+    def __contains__(self, _: object) -> bool:
+        return True
 
+
+@pytest.mark.parametrize("result", [NO_ROOM, INTERNAL_ERROR, NO_DICOM])
+def test_a_store_that_takes_none_puts_none_into_quarantine(behind, result):
     behind.receive(*(make_dicom() for _ in range(4)))
     store, behind.store = behind.store, Refusing(behind.store, All(), result)
     for _ in range(2 * MOST_LONELY_REFUSALS):
@@ -916,6 +918,54 @@ def test_a_store_that_takes_none_puts_none_into_quarantine(behind, result):
     assert result.detail in behind.congestion.problem
     behind.store = store
     behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_what_is_invalid_among_others_is_in_quarantine_at_once(behind):
+    behind.receive(*(make_dicom() for _ in range(5)))
+    odd = {row.sop_instance_uid for row in behind.rows()[1:]}
+    behind.store = Refusing(behind.store, odd, NO_DICOM)
+    behind.step()
+    assert behind.states() == [State.ACKNOWLEDGED, *[State.QUARANTINED] * 4]
+    assert {(row.reason, row.attempts) for row in behind.rows()[1:]} == {("invalid", 1)}
+
+
+def test_what_is_invalid_alone_is_in_quarantine_as_soon_as_another_is_taken(behind):
+    behind.receive(make_dicom())
+    behind.store = Refusing(behind.store, {behind.rows()[0].sop_instance_uid}, NO_DICOM)
+    for _ in range(3):
+        behind.step()
+    (row,) = behind.rows()
+    assert (row.state, row.reason, row.detail) == (State.DELAYED, "invalid", NO_DICOM.detail)
+    behind.receive(make_dicom())
+    behind.step_until(lambda: behind.states() == [State.QUARANTINED, State.ACKNOWLEDGED], 3)
+
+
+def test_what_is_invalid_and_the_only_one_ends_in_quarantine(behind):
+    behind.receive(make_dicom())
+    behind.store = Refusing(behind.store, All(), NO_DICOM)
+    behind.step_until(lambda: behind.states() == [State.QUARANTINED], MOST_LONELY_REFUSALS + 1)
+    (row,) = behind.rows()
+    assert (row.reason, row.attempts) == ("invalid", MOST_LONELY_REFUSALS)
+
+
+def test_a_bad_minute_of_a_proxy_that_alters_all_is_the_fault_of_no_instance(behind):
+    """Also what comes meanwhile; and what is invalid all the same is found when it is over."""
+    behind.receive(*(make_dicom() for _ in range(12)))
+    store, behind.store = behind.store, Refusing(behind.store, All(), NO_DICOM)
+    for number in range(64):
+        behind.step()
+        if number == 40:
+            behind.receive(*(make_dicom() for _ in range(6)))
+    assert behind.fake.time - FakeClock().time > 300
+    assert set(behind.states()) <= {State.WAITING, State.DELAYED}
+    assert NO_DICOM.detail in behind.congestion.problem
+    behind.store = Refusing(store, {behind.rows()[3].sop_instance_uid}, NO_DICOM)
+    over = behind.fake.time + behind.congestion.delay
+    wanted = [State.ACKNOWLEDGED] * 18
+    wanted[3] = State.QUARANTINED
+    behind.step_until(lambda: behind.states() == wanted)
+    assert behind.fake.time - over < 5
+    assert behind.congestion.problem is None
 
 
 def test_a_store_that_fails_at_all_puts_none_into_quarantine(behind, front):

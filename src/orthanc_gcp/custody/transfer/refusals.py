@@ -53,6 +53,8 @@ _MOST_UNREAD = {Blame.SUBJECT: MOST_UNREAD, Blame.UNKNOWN: MOST_LONELY_UNREAD}
 _UNCOMPARED = "the store has something under its UIDs, which could not be compared"
 _MAY_PASS = (InstanceStatus.BUSY, TransferReason.REFUSED)
 """Why the store does not take an instance that it names, for minutes: as its study is deleted."""
+_SAID_TO_BE_ITS_OWN = (StoreReason.TOO_LARGE, TransferReason.INVALID)
+"""Why an instance is not taken by its own fault, unless none are: a proxy may alter them all."""
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
@@ -163,7 +165,7 @@ class StoreRefusals:
         counts = verdict.blame is not Blame.DOUBTFUL
         known = verdict.blame is Blame.SUBJECT and error.reason not in _MAY_PASS
         most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
-        if known and error.reason == StoreReason.TOO_LARGE:
+        if known and error.reason in _SAID_TO_BE_ITS_OWN:
             most = 1
         if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
             most, counts = MOST_FAILURES, counts and known

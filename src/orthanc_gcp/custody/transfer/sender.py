@@ -186,8 +186,8 @@ class Sender:
             return
         self.source.files.succeeded(digests, began)
         transfers = _present(transfers, digests)
-        settled = [row for row in transfers if _is_settled(stored.results[row.sop_instance_uid])]
-        if not settled:
+        there = [row for row in transfers if stored.results[row.sop_instance_uid].is_there]
+        if not there:
             yield self._untaken(destination, transfers, stored, began)
             return
         size = sum(transfer.size_bytes for transfer in transfers)
@@ -195,7 +195,7 @@ class Sender:
         seconds = self._clock.now() - began - throttle.seconds
         was_away = destination.congestion.is_away
         destination.congestion.succeeded(len(transfers), size, seconds, began)
-        self._note_success(destination, settled, began, was_away=was_away)
+        self._note_success(destination, there, began, was_away=was_away)
         yield from self._outcomes(destination, transfers, stored, digests)
 
     def _store(
@@ -247,7 +247,7 @@ class Sender:
         stored: Stored,
         began: float,
     ) -> list[Outcome]:
-        """The store settles none of them: it may be at fault itself, or their UIDs are others."""
+        """The store has none of them: it or a proxy may be at fault, or their UIDs are others."""
         result = stored.results[transfers[0].sop_instance_uid]
         if result.status is InstanceStatus.UNACKNOWLEDGED:
             misnamed = self.source.all_misnamed(transfers)
@@ -381,13 +381,13 @@ class Sender:
     def _note_success(
         self,
         destination: Destination,
-        settled: Sequence[Transfer],
+        there: Sequence[Transfer],
         began: float,
         *,
         was_away: bool,
     ) -> None:
-        """The store speaks of instances: what has failed with all others is due again."""
-        rows, now = [row.id for row in settled], destination.congestion.now
+        """The store has some instances: what has failed with all others is due again."""
+        rows, now = [row.id for row in there], destination.congestion.now
         if destination.storing.succeeded(rows, began, now) or was_away:
             self._ledger.queue.hasten(destination.account)
 
@@ -420,10 +420,6 @@ class _Throttle:
         self.seconds += self._clock.now() - before
 
 
-_UNSETTLED = (InstanceStatus.UNACKNOWLEDGED, InstanceStatus.BUSY, InstanceStatus.OTHER)
-"""It may be the store that is at fault, and not what was sent: an internal error is named so."""
-
-
 def _present(transfers: Sequence[Transfer], digests: Container[str]) -> list[Transfer]:
     """The same; those whose files were read are not absent from Orthanc."""
     return [
@@ -439,11 +435,6 @@ def _patience(transfers: Sequence[Transfer]) -> float:
     row = transfers[0]
     was_too_slow = len(transfers) == 1 and row.reason == StoreReason.TIMEOUT
     return row.size_bytes / SLOWEST_BEHIND if was_too_slow else 0.0
-
-
-def _is_settled(result: InstanceResult) -> bool:
-    """Whether the store says what became of an instance, and for a reason that is known."""
-    return result.status not in _UNSETTLED
 
 
 def _reason_of(result: InstanceResult) -> str:
