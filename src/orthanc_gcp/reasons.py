@@ -283,6 +283,8 @@ class TransferReason(StrEnum):
     """The store gave back other bytes than were sent."""
     GAVE_UP = "gave_up"
     """``GiveUpAfterSeconds`` have passed."""
+    HANDED_OVER = "handed_over"
+    """A person has handed it over to another Orthanc or account, which has it, too."""
     INVALID = "invalid"
     """The store cannot read the file."""
     LOST = "lost"

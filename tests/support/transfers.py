@@ -36,11 +36,16 @@ def arrive(
 
 
 def settle(
-    ledger: Ledger, state: State, count: int = 1000, account: str = "a", **outcome: Any
+    ledger: Ledger,
+    state: State,
+    count: int = 1000,
+    account: str = "a",
+    source: str = "o",
+    **outcome: Any,
 ) -> list[int]:
     """What becomes of those that wait; their rows."""
     claimed = ledger.queue.claim(
-        account, "o", "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
+        account, source, "b", "w", most_instances=count, most_bytes=10**9, most_batches=9
     )
     ledger.queue.settle("b", [Outcome(row.id, state, **outcome) for row in claimed])
     return [row.id for row in claimed]

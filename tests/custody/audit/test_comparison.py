@@ -152,8 +152,9 @@ def test_what_was_withdrawn_and_is_there_again():
     assert kinds(look([held()], [deleted])) == [(Category.NOT_IN_LEDGER, "1.1.1")]
     lost = row(1, State.WITHDRAWN, reason="recycled")
     assert kinds(look([held()], [lost])) == [(Category.NOT_IN_LEDGER, "1.1.1")]
-    closed = row(1, State.WITHDRAWN, reason=TransferReason.CLOSED)
-    assert kinds(look([held()], [closed])) == [(Category.WITHDRAWN, "1.1.1")]
+    for reason in (TransferReason.CLOSED, TransferReason.HANDED_OVER):
+        ended = row(1, State.WITHDRAWN, reason=reason)
+        assert kinds(look([held()], [ended])) == [(Category.WITHDRAWN, "1.1.1")]
 
 
 def test_a_row_that_is_damaged():

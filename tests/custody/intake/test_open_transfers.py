@@ -16,6 +16,8 @@ from orthanc_gcp.custody.intake.open_transfers import (
     separate,
 )
 from orthanc_gcp.custody.intake.patients import Patients
+from orthanc_gcp.custody.reporting.operations import retry
+from orthanc_gcp.custody.reporting.receipts import receipts
 from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.orthanc.resources import OrthancSource, seconds_of
@@ -23,7 +25,7 @@ from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.ledgers import A, arrival, claim, meanwhile, states
 from tests.support.orthanc import Orthanc
 from tests.support.site import make_study
-from tests.support.transfers import events_of
+from tests.support.transfers import confirm, events_of, settle
 
 GONE = "gone"
 
@@ -93,9 +95,35 @@ def test_what_the_other_sends_anyway_is_not_sent_twice(ledger, source, held):
     ledger.arrivals.record([held[0], replace(held[0], source=to)])
     assert hand_over(ledger, source, GONE, to) == 1
     assert rows(ledger) == [
-        (GONE, State.WITHDRAWN, "closed"),
+        (GONE, State.WITHDRAWN, "handed_over"),
         (to, State.WAITING, None),
     ]
+
+
+@pytest.mark.parametrize("received_at", [-5.0, 5.0])
+def test_a_receipt_is_complete_when_the_other_has_confirmed_it(ledger, source, held, received_at):
+    """Whichever of the two has received it first."""
+    one, to = held[0], source_of(ledger, source)
+    own = replace(one, source=to, received_at=one.received_at + received_at)
+    ledger.arrivals.record([one, own])
+    (before,) = receipts(ledger, one.study_instance_uid)
+    hand_over(ledger, source, GONE, to)
+    settle(ledger, State.QUARANTINED, account=A, source=to)
+    (failed,) = receipts(ledger, one.study_instance_uid)
+    retry(ledger, A)
+    confirm(ledger, account=A, source=to)
+    (after,) = receipts(ledger, one.study_instance_uid)
+    assert (before.complete, failed.complete, after.complete) == (False, False, True)
+    assert after.as_json()["States"] == {"withdrawn": 1, "confirmed": 1}
+
+
+def test_what_is_closed_is_not_complete(ledger, source, held):
+    one, to = held[0], source_of(ledger, source)
+    ledger.arrivals.record([one, replace(one, source=to)])
+    close(ledger, GONE)
+    confirm(ledger, account=A, source=to)
+    (receipt,) = receipts(ledger, one.study_instance_uid)
+    assert not receipt.complete
 
 
 @pytest.mark.parametrize("state", [State.WITHDRAWN, State.LOST])
@@ -108,7 +136,7 @@ def test_what_the_other_does_not_send_any_more_is_sent_by_it(ledger, source, hel
         connection.execute(ended.values(state=state, reason="closed"))
     assert hand_over(ledger, source, GONE, to) == 1
     assert rows(ledger) == [
-        (GONE, State.WITHDRAWN, "closed"),
+        (GONE, State.WITHDRAWN, "handed_over"),
         (to, State.WAITING, None),
     ]
     assert ledger.queue.ready(A, to, list(Priority), 9).instances == 1
@@ -126,8 +154,8 @@ def test_what_a_worker_writes_down_meanwhile_is_handed_over(postgresql_ledger, s
 
     sql.event.listen(ledger.engine, "before_cursor_execute", receive)
     assert hand_over(ledger, source, GONE, to) == 3
-    closed, sent = (GONE, State.WITHDRAWN, "closed"), (to, State.WAITING, None)
-    assert rows(ledger) == [closed] * 3 + [sent] * 3
+    moved, sent = (GONE, State.WITHDRAWN, "handed_over"), (to, State.WAITING, None)
+    assert rows(ledger) == [moved] * 3 + [sent] * 3
 
 
 def test_what_the_other_begins_to_send_meanwhile_is_not_taken_from_it(
@@ -144,7 +172,7 @@ def test_what_the_other_begins_to_send_meanwhile_is_not_taken_from_it(
         lambda: hand_over(ledger, source, GONE, to),
     )
     assert rows(ledger) == [
-        (GONE, State.WITHDRAWN, "closed"),
+        (GONE, State.WITHDRAWN, "handed_over"),
         (to, State.SENDING, None),
     ]
 

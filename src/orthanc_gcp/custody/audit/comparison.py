@@ -32,6 +32,7 @@ __all__ = [
 
 _VOID = (State.WITHDRAWN, State.SUPERSEDED, State.DISMISSED)
 _GONE = (State.WITHDRAWN, State.LOST)
+_BY_A_PERSON = (TransferReason.CLOSED, TransferReason.HANDED_OVER)
 _SENT = (State.ACKNOWLEDGED, State.CONFIRMED)
 _TO_BE_SENT = (State.HELD, State.WAITING, State.DELAYED, State.SENDING)
 _TRANSIENT = frozenset({Category.NOT_IN_LEDGER, Category.MISSING, Category.UNKNOWN})
@@ -81,9 +82,9 @@ class Recorded:
 
     @property
     def is_closed(self) -> bool:
-        """Whether a person has said that it is not to be sent."""
+        """Whether a person has said that it is not to be sent, or not from here."""
         transfer = self.transfer
-        return transfer.state == State.WITHDRAWN and transfer.reason == TransferReason.CLOSED
+        return transfer.state == State.WITHDRAWN and transfer.reason in _BY_A_PERSON
 
     @property
     def is_given_up(self) -> bool:

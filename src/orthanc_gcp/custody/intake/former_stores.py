@@ -19,7 +19,7 @@ from orthanc_gcp.ledger.events import add_for
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSENT, State, destinations, transfers
 from orthanc_gcp.ledger.stored_digests import unsure_where
-from orthanc_gcp.reasons import StoreReason
+from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["close", "hand_over"]
 
@@ -86,8 +86,8 @@ def _move(ledger: Ledger, rows: Sequence[Any], to: str) -> int:
             ledger,
             connection,
             list(twice),
+            TransferReason.HANDED_OVER,
             f"account {to} has it for its store, too",
-            "handed over",
             _UNSETTLED,
         )
         moved = [row for row in still if row.id not in twice]

@@ -96,11 +96,11 @@ def close_rows(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[Sta
 
 
 def _close_each(ledger: Ledger, of: sql.ColumnElement[bool], states: Sequence[State]) -> int:
-    closed = 0
+    closed, words = 0, "closed by a person"
     for rows in open_rows(ledger, of, states):
         with ledger.writing() as connection:
             ids = [row.id for row in rows]
-            closed += withdraw(ledger, connection, ids, "closed by a person", "closed", states)
+            closed += withdraw(ledger, connection, ids, TransferReason.CLOSED, words, states)
     return closed
 
 
@@ -108,8 +108,8 @@ def withdraw(
     ledger: Ledger,
     connection: sql.Connection,
     rows: Sequence[int],
+    reason: TransferReason,
     words: str,
-    kind: str,
     states: Sequence[State] = OPEN,
 ) -> int:
     """Send nothing of these rows, as far as they are still in such states; how many are withdrawn.
@@ -118,17 +118,17 @@ def withdraw(
 
     Parameters
     ----------
-    words, kind
-        Why, for people; what the event is called.
+    reason, words
+        Why, for programs and for people.
     """
     of, now = transfers.c, ledger.now()
     mine = sql.select(of.id).where(of.id.in_(rows), of.state.in_(states)).with_for_update()
     still = connection.scalars(mine).all()
-    values = {**UNSENT, "state": State.WITHDRAWN, "reason": TransferReason.CLOSED, "detail": words}
+    values = {**UNSENT, "state": State.WITHDRAWN, "reason": reason, "detail": words}
     connection.execute(
         transfers.update().where(of.id.in_(still)).values(**values, held_for_orthanc_id=None)
     )
-    add_for(connection, now, still, kind)
+    add_for(connection, now, still, reason.replace("_", " "))
     reopen_versions(connection, now, still)
     return len(still)
 

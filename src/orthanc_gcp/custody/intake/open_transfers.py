@@ -34,6 +34,7 @@ from orthanc_gcp.ledger.rows import Cursor
 from orthanc_gcp.ledger.schema import UNSENT, State, transfers
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.orthanc.resources import Description, OrthancSource, seconds_of
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
     "GONE",
@@ -245,7 +246,7 @@ def _is_same(row: Any, there: Description | None) -> bool:
 
 
 def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to: str) -> int:
-    of, moved = transfers.c, 0
+    of, moved, reason = transfers.c, 0, TransferReason.HANDED_OVER
     with ledger.writing() as connection:
         own = sql.select(of.destination_id, of.orthanc_id, of.id, of.state).where(
             of.destination_id.in_({row.destination_id for row in rows}),
@@ -261,7 +262,7 @@ def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to
                     file = there[row.orthanc_id].attachment_uuid
                     take_up(connection, mine.id, ledger.now(), attachment_uuid=file)
                 words = f"index {to} has it, too, and sends it"
-                moved += withdraw(ledger, connection, [row.id], words, "handed over")
+                moved += withdraw(ledger, connection, [row.id], reason, words)
                 continue
             changed = connection.execute(
                 transfers.update()

@@ -16,6 +16,7 @@ from orthanc_gcp.custody.reporting.timestamps import utc
 from orthanc_gcp.ledger.destinations import AccountStore
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSETTLED, State, events, transfers
+from orthanc_gcp.reasons import TransferReason
 
 __all__ = ["MOST_EVENTS", "InstanceReceipt", "Receipt", "ReceiptEvent", "digest_of_all", "receipts"]
 
@@ -62,6 +63,12 @@ class InstanceReceipt:
     def uids(self) -> tuple[str, str]:
         """Those of its series and itself."""
         return self.series_instance_uid, self.sop_instance_uid
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether another Orthanc, or account, sends it in place of this one."""
+        is_so = self.reason == TransferReason.HANDED_OVER
+        return is_so and self.state is State.WITHDRAWN
 
     def is_no_newer(self, other: InstanceReceipt) -> bool:
         """Whether it is the same as another version, or was received no later."""
@@ -151,7 +158,8 @@ class Receipt:
         """Whether the current version of each instance is confirmed, and in the current store.
 
         It may have been received while the account was another store.
-        What is superseded may be so by what another account has sent to the same store.
+        What is superseded may be so by what another account has sent to the same store. What was
+        handed over to another Orthanc, which has it, too, is what that has sent.
         """
         mine, there = _by_uids(self.confirmed), _by_uids(self.confirmed_elsewhere)
 
@@ -159,6 +167,8 @@ class Receipt:
             own = mine.get(one.uids, [])
             if not one.is_current:
                 return any(map(one.is_no_newer, own))
+            if one.is_handed_over:
+                return bool(own)
             if one.state is State.SUPERSEDED:
                 return any(map(one.is_replaced_by, own + there.get(one.uids, [])))
             return one.state is State.CONFIRMED
