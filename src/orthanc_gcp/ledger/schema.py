@@ -88,8 +88,11 @@ class Guard(StrEnum):
     REMOVED = "removed"  # not any more: somebody has taken our protection away
     NO_ROOM = "no_room"  # not, as too much of Orthanc's storage is protected
     REFUSED = "refused"  # not, as Orthanc does not let us
-    GONE = "gone"  # was not, and Orthanc does not have it any more
-    DELETED = "deleted"  # was, until somebody deleted it
+    # Orthanc does not have it, and may have it again
+    GONE = "gone"  # was not
+    BEGUN_GONE = "begun_gone"  # may have been, by us
+    OWN_DELETED = "own_deleted"  # was, by us: somebody has deleted it
+    FOREIGN_DELETED = "foreign_deleted"  # was, by somebody else: likewise
 
 
 class RetrievalState(StrEnum):

@@ -80,7 +80,7 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
     assert Patients(ledger).total("nothing") == (0, 0)
     assert Patients(ledger).unprotected() == 0, "nothing of them is to be sent"
     put(ledger, "x", study_instance_uid="1")
-    assert Patients(ledger).unprotected() == 4
+    assert Patients(ledger).unprotected() == 5
     assert Patients(ledger).unprotected("other") == 0
     Patients(ledger).set_sizes(ORTHANC, {"own": 50, "wanted": 7})
     assert Patients(ledger).total(ORTHANC) == (3, 70)
@@ -181,7 +181,7 @@ def test_what_was_protected_until_it_was_deleted_is_covered(ledger, clock):
     Patients(ledger).add(ORTHANC, {"p": {"study"}}, {})
     Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
     clock.now += 100
-    Patients(ledger).set_guards(ORTHANC, {"p": Guard.DELETED})
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.OWN_DELETED})
     assert Patients(ledger).covers(row, clock.now)
     assert Patients(ledger).total(ORTHANC) == (0, 0)
 

@@ -814,7 +814,7 @@ def test_what_somebody_deletes_does_not_count_any_more(room, clock):
     clock.now += 5
     room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
     room.scan().scan()
-    assert (room.guards["A"], room.protected["E"]) == (Guard.DELETED, True)
+    assert (room.guards["A"], room.protected["E"]) == (Guard.OWN_DELETED, True)
     clock.now += ABSENT_FOR + 1
     room.scan()
     assert State.LOST not in room.states
@@ -822,6 +822,65 @@ def test_what_somebody_deletes_does_not_count_any_more(room, clock):
     room.settle("B")
     room.receive("A").read().scan()
     assert (room.guards["A"], room.protected["A"]) == (Guard.OWN, True)
+
+
+def absent(monkeypatch, room, *names):
+    """Orthanc does not have these patients, for as long as it lasts."""
+    recycling = room.source.recycling
+    gone = {room.patients[name] for name in names}
+    is_protected, protect = recycling.is_protected, recycling.protect
+    monkeypatch.setattr(
+        recycling, "is_protected", lambda one: None if one in gone else is_protected(one)
+    )
+    monkeypatch.setattr(
+        recycling, "protect", lambda one, **more: one not in gone and protect(one, **more)
+    )
+
+
+@pytest.mark.parametrize("seconds", [0, 2 * ABSENT_FOR])
+def test_what_is_ours_stays_ours_while_it_is_absent(room, clock, monkeypatch, seconds):
+    """As behind an Orthanc that comes up with an empty volume."""
+    room.receive("A", "B", "C")
+    room.protect("B")
+    room.read().scan()
+    with room.ledger.writing() as connection:  # killed before it has noted the protection
+        of_c = patients.c.orthanc_id == room.patients["C"]
+        connection.execute(patients.update().where(of_c).values(guard=Guard.BEGUN, since=None))
+    with monkeypatch.context() as patch:
+        absent(patch, room, "A", "B", "C")
+        room.scan()
+        assert Guard.OWN not in room.guards.values()
+        room.scan(seconds)
+    room.start().scan()
+    assert room.guards == {"A": Guard.OWN, "B": Guard.FOREIGN, "C": Guard.OWN}
+    for name in "ABC":
+        room.settle(name)
+    room.scan()
+    assert room.protected == {"A": False, "B": True, "C": False}
+    assert room.guards == {}
+
+
+def test_what_is_confirmed_while_it_is_absent_is_released_when_it_is_back(room, clock, monkeypatch):
+    room.receive("A", "B").read().scan()
+    with monkeypatch.context() as patch:
+        absent(patch, room, "A", "B")
+        room.scan()
+        room.settle("A")
+        room.settle("B")
+        room.scan(ABSENT_FOR - 1)
+    room.scan()
+    assert room.protected == {"A": False, "B": False}
+    assert room.guards == {}
+
+
+def test_what_is_deleted_and_confirmed_is_forgotten(room, clock):
+    room.receive("A", "B").read().scan()
+    room.settle("A")
+    room.settle("B", State.SENDING)
+    for name in "AB":
+        room.orthanc.json("DELETE", f"/patients/{room.patients[name]}")
+    room.scan().scan(ABSENT_FOR + 1)
+    assert room.guards == {"B": Guard.OWN_DELETED}
 
 
 def test_what_may_have_been_recycled(room, clock):

@@ -31,10 +31,11 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE)
+_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE, Guard.BEGUN_GONE)
 _TO_BE_TRIED = (Guard.WANTED, Guard.NO_ROOM, Guard.REFUSED)
-_SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE)
+_SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE, Guard.BEGUN_GONE)
 """What is known since a moment."""
+_DELETED = (Guard.OWN_DELETED, Guard.FOREIGN_DELETED)
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
 """The states of what may be lost; what is being sent is looked at by those who send it."""
 _SOON = 60.0
@@ -173,7 +174,7 @@ class Patients:
         if not changes:
             return
         value = sql.bindparam("value", type_=sql.Text)
-        was = value == sql.literal(Guard.DELETED.value)
+        was = sql.or_(*(value == sql.literal(guard.value) for guard in _DELETED))
         statement = (
             patients.update()
             .where(mine, patients.c.orthanc_id == sql.bindparam("name"))
@@ -376,7 +377,7 @@ class Patients:
             found = connection.execute(query).first()
         return (
             found is not None
-            and found.guard in (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
+            and found.guard in (Guard.OWN, Guard.FOREIGN, *_DELETED)
             and found.since is not None
             and found.since <= min(absent_since, found.queued_at + _SOON)
         )

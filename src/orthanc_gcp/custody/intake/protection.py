@@ -32,8 +32,19 @@ SHARE = 10
 """Nothing is gone through for so many times as long as it took."""
 STEP = 0.1
 """Seconds after which a page of changes is read between."""
-_WAS_PROTECTED = (Guard.OWN, Guard.FOREIGN, Guard.DELETED)
-_KNOWN = (*_WAS_PROTECTED, Guard.BEGUN, Guard.REMOVED)
+_GONE = (Guard.GONE, Guard.BEGUN_GONE)
+_OURS = (Guard.BEGUN, Guard.OWN, Guard.BEGUN_GONE, Guard.OWN_DELETED)
+"""What may be protected by us, also where Orthanc does not have it just now."""
+_KNOWN = (*_OURS, Guard.FOREIGN, Guard.FOREIGN_DELETED, Guard.REMOVED)
+_ABSENT = {
+    Guard.BEGUN: Guard.BEGUN_GONE,
+    Guard.BEGUN_GONE: Guard.BEGUN_GONE,
+    Guard.OWN: Guard.OWN_DELETED,
+    Guard.OWN_DELETED: Guard.OWN_DELETED,
+    Guard.FOREIGN: Guard.FOREIGN_DELETED,
+    Guard.FOREIGN_DELETED: Guard.FOREIGN_DELETED,
+}
+"""What becomes of one that Orthanc does not have; all others are gone."""
 PORTION = 50
 """So many patients are asked for one after the other."""
 
@@ -71,6 +82,7 @@ class Protection:
         self._next = self._rested = self._step_began = float("-inf")
         self._unprotected, self._refused = 0, False
         self._measured: dict[str, int] = {}
+        self._absent: dict[str, float] = {}
 
     def recycles(self) -> bool:
         """Whether this Orthanc may delete something by itself.
@@ -184,7 +196,7 @@ class Protection:
             yield from self._measure_all(source)
             for page in self._pages(source):
                 guards = self._protect(source, page, anew=False)
-                self._lose(source, [one for one in page if guards[one.orthanc_id] is Guard.GONE])
+                self._lose(source, [one for one in page if guards[one.orthanc_id] in _GONE])
                 yield from self._rest()
             self._give_up_newest(source)
         self._report(source)
@@ -282,9 +294,10 @@ class Protection:
             # What is ours, or may be, stays known as ours.
             return guard if guard in _KNOWN else Guard.REFUSED
         if there is None:
-            return Guard.DELETED if guard in _WAS_PROTECTED else Guard.GONE
+            return _ABSENT.get(guard, Guard.GONE)
+        self._absent.pop(patient.orthanc_id, None)
         if there:
-            return Guard.OWN if guard in (Guard.OWN, Guard.BEGUN) else Guard.FOREIGN
+            return Guard.OWN if guard in _OURS else Guard.FOREIGN
         was_ours = guard in (Guard.OWN, Guard.REMOVED) and not anew
         if was_ours and not self._was_undone(source, patient):
             return Guard.REMOVED
@@ -401,14 +414,14 @@ class Protection:
         gone = {
             one.orthanc_id: one.since
             for one in patients
-            if one.guard is Guard.GONE and one.since is not None and now - one.since >= ABSENT_FOR
+            if one.guard in _GONE and one.since is not None and now - one.since >= ABSENT_FOR
         }
         if gone:
             report_losses(self._patients.lose(source, gone))
 
     def _release(self, source: str, patients: Sequence[Patient]) -> None:
         """All of these is confirmed, or nothing is protected any more."""
-        ours = [one.orthanc_id for one in patients if one.guard in (Guard.BEGUN, Guard.OWN)]
+        ours = [one.orthanc_id for one in patients if one.guard in _OURS]
         if ours:
             # What ends half-way was no person's doing, should it be in need again.
             self._patients.question(source, ours)
@@ -422,15 +435,24 @@ class Protection:
             self._patients.forget(source, done)
             for name in done:
                 self._measured.pop(name, None)
+                self._absent.pop(name, None)
 
     def _unprotect(self, name: str) -> bool:
-        """Take our protection away; whether Orthanc has let us."""
+        """Take our protection away; whether it is away for good.
+
+        What Orthanc does not have just now may be back with it, unless it is absent for long.
+        """
         try:
-            self._recycling.protect(name, protected=False)
+            there = self._recycling.protect(name, protected=False)
         except OrthancRefusedError as error:
             self._report_refusal(error)
             return False
-        return True
+        now = self._clock.now()
+        since = self._absent.pop(name, now)
+        if there:
+            return True
+        self._absent[name] = since
+        return now - since >= ABSENT_FOR
 
     def _give_up_newest(self, source: str) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
