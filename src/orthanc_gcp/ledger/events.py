@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sql
@@ -27,17 +27,30 @@ class Events:
         self, account: str, kind: str, detail: str, study: str = "", instance: str = ""
     ) -> None:
         """Write down an event of an account, or of an instance of a study."""
+        self._add([account], kind, detail, study, instance)
+
+    def add_to_each(self, accounts: Collection[str], kind: str, detail: str) -> None:
+        """Write down an event that is the same for some accounts."""
+        if accounts:
+            self._add(sorted(accounts), kind, detail, "", "")
+
+    def _add(
+        self, accounts: Sequence[str], kind: str, detail: str, study: str, instance: str
+    ) -> None:
+        now = self._now()
+        rows = [
+            {
+                "occurred_at": now,
+                "account": account,
+                "study_instance_uid": study,
+                "sop_instance_uid": instance,
+                "kind": kind,
+                "detail": detail,
+            }
+            for account in accounts
+        ]
         with writing(self._engine) as connection:
-            connection.execute(
-                events.insert().values(
-                    occurred_at=self._now(),
-                    account=account,
-                    study_instance_uid=study,
-                    sop_instance_uid=instance,
-                    kind=kind,
-                    detail=detail,
-                )
-            )
+            connection.execute(events.insert(), rows)
 
 
 def add_for(

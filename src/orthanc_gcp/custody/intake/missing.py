@@ -94,10 +94,9 @@ class MissingChanges:
             "has skipped the numbers"
         )
         _log.log(logging.ERROR if recycled else logging.WARNING, "%s", words)
-        for account in sorted(self._rules.accounts):
-            self._ledger.events.add(account, "changes missing", words)
-            if recycled:
-                self._ledger.arrivals.lose(account, source, never[0].first, never[-1].last, count)
+        self._ledger.events.add_to_each(self._rules.accounts, "changes missing", words)
+        for account in sorted(self._rules.accounts) if recycled else ():
+            self._ledger.arrivals.lose(account, source, never[0].first, never[-1].last, count)
 
     def report_cleared(self, source: str, first: int, last: int) -> None:
         """Say that somebody has cleared changes of these numbers, if any, that nobody has read."""
@@ -108,8 +107,7 @@ class MissingChanges:
             f"read ({first} to {last}): all that it has is compared"
         )
         _log.warning("%s", words)
-        for account in sorted(self._rules.accounts):
-            self._ledger.events.add(account, "changes cleared", words)
+        self._ledger.events.add_to_each(self._rules.accounts, "changes cleared", words)
 
 
 def missing_between(

@@ -194,8 +194,7 @@ class Unreadable:
             f"there any more ({', '.join(gone[:_SHOWN])}): whether a rule wants them is not known"
         )
         _log.error("%s", words)
-        for account in sorted(self._rules.accounts):
-            self._ledger.events.add(account, "changes missing", words)
+        self._ledger.events.add_to_each(self._rules.accounts, "changes missing", words)
 
 
 def _retrieved_only(arrivals: Sequence[NewTransfer]) -> set[str]:
