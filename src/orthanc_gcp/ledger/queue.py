@@ -122,8 +122,13 @@ _BEHIND = sql.or_(
 
 
 @cache
-def _waiting(priorities: tuple[Priority, ...], together: bool, behind: bool) -> sql.Select[Any]:
-    """What may be claimed, the most urgent and oldest first; all, or what is behind a row."""
+def _waiting(
+    priorities: tuple[Priority, ...], together: bool, newest: bool, behind: bool
+) -> sql.Select[Any]:
+    """What may be claimed, the most urgent and oldest first; all, or what is behind a row.
+
+    Or the newest of one priority, as far as it was never tried.
+    """
     literals = [sql.literal(int(one), literal_execute=True) for one in priorities]
     most = transfers.c.max_batch_instances
     return (
@@ -133,9 +138,10 @@ def _waiting(priorities: tuple[Priority, ...], together: bool, behind: bool) -> 
             transfers.c.source == sql.bindparam("source"),
             transfers.c.priority.in_(literals),
             *([most.is_(None) | (most > 1)] if together else []),
+            *([transfers.c.reason.is_(None)] if newest else []),
             *([_BEHIND] if behind else []),
         )
-        .order_by(transfers.c.priority, transfers.c.id)
+        .order_by(*([transfers.c.id.desc()] if newest else [transfers.c.priority, transfers.c.id]))
         .limit(sql.bindparam("most", type_=sql.Integer))
         .with_for_update(skip_locked=True)
     )
@@ -178,6 +184,7 @@ class Queue:
         most_batches: int,
         priorities: Collection[Priority] = tuple(Priority),
         together: bool = False,
+        newest: bool = False,
     ) -> list[Transfer]:
         """Give waiting instances to a batch, the most urgent and oldest first.
 
@@ -188,6 +195,8 @@ class Queue:
         ----------
         together
             Only those that need not be sent alone.
+        newest
+            Only those that were never tried, the newest first; of one priority.
         """
         destination = self._destinations.find(account)
         if destination is None:
@@ -196,8 +205,8 @@ class Queue:
         with writing(self._engine) as connection:
             if self._batches(connection, destination) >= most_batches:
                 return []
-            waiting = partial(_waiting, tuple(priorities), together)
-            chosen = self._choose(connection, waiting, wanted, most_bytes)
+            waiting = partial(_waiting, tuple(priorities), together, newest)
+            chosen = self._choose(connection, waiting, wanted, most_bytes, goes_on=not newest)
             claimed = {"claimed_batch": batch, "claimed_worker": worker}
             for some in portions([row.id for row in chosen], MOST_PARAMETERS):
                 connection.execute(_CLAIM, {"rows": some, **claimed})
@@ -227,6 +236,8 @@ class Queue:
         waiting: Callable[[bool], sql.Select[Any]],
         wanted: Mapping[str, Any],
         most_bytes: int,
+        *,
+        goes_on: bool,
     ) -> list[Transfer]:
         """What waits and may be in one batch; of several versions of an instance, not the old.
 
@@ -238,7 +249,7 @@ class Queue:
             chosen = list(_fitting(map(transfer_of, rows), most_bytes))
             old, busy = supersede_unsent(connection, self._now(), [row.id for row in chosen])
             free = [row for row in chosen if row.id not in old | busy]
-            if free or not chosen:
+            if free or not chosen or not (goes_on or old):
                 return free
             if busy:
                 after = {"after_priority": chosen[-1].priority, "after_id": chosen[-1].id}
@@ -334,6 +345,35 @@ class Queue:
             connection.execute(
                 transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
             )
+
+    def requeue_first_due(
+        self, account: str, source: str, priorities: Collection[Priority], most: int
+    ) -> bool:
+        """So many of those that are due, and were so first, wait again; whether any do."""
+        mine = self._destinations.find(account)
+        first = (
+            sql.select(transfers.c.id)
+            .where(
+                in_state(mine, State.DELAYED),
+                transfers.c.next_attempt_at <= self._now(),
+                transfers.c.source == source,
+                transfers.c.priority.in_(priorities),
+            )
+            .order_by(transfers.c.next_attempt_at, transfers.c.id)
+            .limit(most)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.scalars(first).all()
+        if not rows:
+            return False
+        is_delayed = transfers.c.id.in_(rows) & (transfers.c.state == State.DELAYED)
+        with writing(self._engine) as connection:
+            connection.execute(
+                transfers.update()
+                .where(is_delayed)
+                .values(state=State.WAITING, next_attempt_at=None)
+            )
+        return True
 
     def hasten(self, account: str) -> None:
         """What was delayed is due: the destination takes instances again."""

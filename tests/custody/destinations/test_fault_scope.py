@@ -7,7 +7,13 @@ import random
 import pytest
 
 from orthanc_gcp.custody.destinations import fault_scope as module
-from orthanc_gcp.custody.destinations.fault_scope import SHARED_BY, Blame, FaultScope
+from orthanc_gcp.custody.destinations.fault_scope import (
+    OUTLIVED,
+    SHARED_BY,
+    SUSPECTED_FOR,
+    Blame,
+    FaultScope,
+)
 
 
 @pytest.fixture
@@ -84,6 +90,51 @@ def test_several_odd_ones_are_no_fault_of_the_destination(scope):
         assert not scope.succeeded(["y"], time + 18, time + 19) or not time
         odd = [*odd[2:], *odd[:2]]
     assert min(scope.failed(number, 300, 300).times for number in odd) >= 2
+
+
+def test_several_odd_ones_on_a_quiet_site_are_found_by_the_few_that_succeed(scope):
+    for number in range(8):
+        blamed(scope, number, number)
+    for time in (100, 200, 300):
+        assert scope.succeeded(["y"], time, time)
+        blames = [blamed(scope, number, time + 1 + number) for number in range(8)]
+        expected = Blame.DOUBTFUL if time < 300 else Blame.SUBJECT
+        assert blames == [Blame.SUBJECT] * (SHARED_BY - 1) + [expected] * 6
+    assert scope.failed(7, 400, 400).outlived == OUTLIVED, "it is the same success"
+
+
+def test_what_fails_again_and_again_after_one_success_is_doubtful(scope):
+    for time in (0, 50):
+        for number in range(8):
+            blamed(scope, number, time + number)
+        scope.succeeded(["y"], 20, 21)
+    for time in range(100, 200, 10):
+        assert blamed(scope, time % 8, time) is not Blame.DESTINATION
+    assert blamed(scope, 7, 300) is Blame.DOUBTFUL
+
+
+def test_a_success_ends_what_several_were_suspected_of_for_long(scope):
+    for number in range(5):
+        blamed(scope, number, number)
+    assert scope.succeeded(["y"], 10, 11)
+    for number in range(5):
+        blamed(scope, number, 20 + number)
+    assert not scope.succeeded(["y"], 30, 31), "it has just begun"
+    for number in range(5):
+        blamed(scope, number, 40 + number)
+    assert scope.succeeded(["y"], 40 + SUSPECTED_FOR, 41 + SUSPECTED_FOR)
+    blamed(scope, 1, 200)
+    assert not scope.succeeded(["y"], 300, 301), "one alone"
+
+
+def test_what_failed_one_by_one_in_one_answer_is_judged_together(scope):
+    verdicts = scope.failed_each(range(SHARED_BY), 1, 1)
+    assert {one.blame for one in verdicts} == {Blame.DESTINATION}
+    scope.succeeded(["y"], 2, 3)
+    verdicts = scope.failed_each(range(SHARED_BY), 4, 4)
+    assert [(one.blame, one.times) for one in verdicts] == [(Blame.DOUBTFUL, 0)] * SHARED_BY
+    scope.succeeded(["y"], 5, 6)
+    assert {one.blame for one in scope.failed_each([0, 1], 7, 7)} == {Blame.SUBJECT}
 
 
 def test_one_that_succeeds_begins_anew(scope):

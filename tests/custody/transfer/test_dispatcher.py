@@ -6,9 +6,11 @@ import logging
 from collections import Counter
 
 import pytest
+import sqlalchemy as sql
 
 from orthanc_gcp.custody.destinations.congestion import CongestionWindow
 from orthanc_gcp.custody.destinations.destination import Destination
+from orthanc_gcp.custody.destinations.fault_scope import OUTLIVED
 from orthanc_gcp.custody.transfer.dispatcher import (
     ABANDONED_EVERY,
     DUE_EVERY,
@@ -17,11 +19,13 @@ from orthanc_gcp.custody.transfer.dispatcher import (
     OTHERS_EVERY,
     Dispatcher,
 )
+from orthanc_gcp.custody.transfer.refusals import StoreRefusals
 from orthanc_gcp.errors import StoreError
 from orthanc_gcp.ledger.rows import Outcome, Series
 from orthanc_gcp.ledger.schema import Priority, State, transfers
 from orthanc_gcp.ledger.workers import worker_registry
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import StoreReason, TransferReason
 from tests.support.ledgers import states
 from tests.support.simulation import FakeClock
 from tests.support.transfers import arrive, settle
@@ -79,10 +83,12 @@ class Desk:
         self.source, self.allowed = ORTHANC, tuple(Priority)
         outage = Outage(logging.getLogger("store"), "down", "up", self.steady)
         self.congestion = CongestionWindow(self.steady, 4, outage, jitter=lambda: 1.0)
-        destination = Destination(A, None, None, self.congestion, replaces=False, verify="Search")
+        self.destination = Destination(
+            A, None, None, self.congestion, replaces=False, verify="Search"
+        )
         self.dispatcher = Dispatcher(
             ledger,
-            {A: destination},
+            {A: self.destination},
             self.threads,
             WORKER,
             self.steady,
@@ -392,6 +398,106 @@ def test_what_fails_alone_again_and_again_takes_turns_with_the_others(desk, wind
             break
     assert len(good) == 300
     assert failed
+
+
+def states_of(ledger):
+    return set(states(ledger).values())
+
+
+class Refusing:
+    """A store that takes nothing of a study, and what becomes of that."""
+
+    def __init__(self, desk: Desk, study: str, reason: str) -> None:
+        self.desk, self.study, self.reason = desk, study, reason
+        self.refusals = StoreRefusals(desk.ledger, None, None, lambda: 1.0)
+
+    def step(self) -> None:
+        """As soon as anything may be sent, it is."""
+        desk, states = self.desk, states_of(self.desk.ledger)
+        due = 0.0
+        if State.WAITING not in states:
+            with desk.ledger.reading() as connection:
+                first = connection.scalar(sql.select(sql.func.min(transfers.c.next_attempt_at)))
+            due = (first or 0.0) - desk.ledger.now()
+        desk.step(max(desk.congestion.delay, DUE_EVERY, due) + 0.01)
+        for batch, rows in list(desk.threads.batches.items()):
+            desk.ledger.queue.settle(batch, self._outcomes(rows))
+            if any(row.study_instance_uid != self.study for row in rows):
+                desk.ledger.queue.hasten(A)
+        desk.threads.batches.clear()
+
+    def _outcomes(self, rows):
+        destination, now = self.desk.destination, self.desk.steady.now()
+        error = StoreError(self.reason, reason=self.reason, retryable=True)
+        bad = [row for row in rows if row.study_instance_uid == self.study]
+        if len(bad) == len(rows):
+            if self.reason == TransferReason.INVALID:
+                return self.refusals.of_each(destination, bad, [error] * len(bad), now)
+            return self.refusals.of_instances(destination, bad, error, now)
+        if bad and self.reason != TransferReason.INVALID:
+            return self.refusals.of_instances(destination, rows, error, now)
+        good = [row for row in rows if row not in bad]
+        self.desk.congestion.succeeded(len(rows), 1, 0.1, now)
+        destination.storing.succeeded([row.id for row in good], now, now)
+        ended = [Outcome(row.id, State.QUARANTINED, self.reason) for row in bad]
+        return [*ended, *(Outcome(row.id, State.ACKNOWLEDGED, sha256="d") for row in good)]
+
+    def step_until(self, reached, most: int) -> None:
+        for _ in range(most):
+            if reached():
+                return
+            self.step()
+        assert reached(), self.states()
+
+    def states(self):
+        with self.desk.ledger.reading() as connection:
+            query = sql.select(transfers.c.study_instance_uid, transfers.c.state)
+            return Counter(map(tuple, connection.execute(query)))
+
+
+@pytest.fixture(params=[TransferReason.INVALID, StoreReason.BAD_REQUEST])
+def refusing(desk, request):
+    return Refusing(desk, "1", request.param)
+
+
+@pytest.mark.parametrize("priority", [Priority.LIVE, Priority.BACKFILL])
+def test_what_is_refused_throughout_leaves_turns_to_what_arrives(refusing, priority):
+    """However many they are, for however long, and however many come behind."""
+    ledger = refusing.desk.ledger
+    arrive(ledger, 150, study="1", size=500_000, priority=priority)
+    for _ in range(100):
+        refusing.step()
+    arrive(ledger, 1, study="2", priority=priority)
+    refusing.step_until(lambda: ("2", State.ACKNOWLEDGED) in refusing.states(), 3)
+
+
+def test_all_that_was_refused_has_its_turn(refusing):
+    """What is sound was tried while nothing was taken at all, and nothing else arrives."""
+    ledger = refusing.desk.ledger
+    arrive(ledger, 100, study="1", size=500_000)
+    arrive(ledger, 1, study="2", size=500_000)
+    with ledger.writing() as connection:
+        connection.execute(transfers.update().values(reason=refusing.reason))
+    refusing.step_until(lambda: ("2", State.ACKNOWLEDGED) in refusing.states(), 250)
+
+
+def test_what_is_refused_again_and_again_on_a_quiet_site_ends_in_quarantine(refusing):
+    """It is said, costs little, and is found by the few that are taken meanwhile."""
+    desk, ended = refusing.desk, 0
+    arrive(desk.ledger, 10, study="1", size=500_000)
+    for number in range(9):
+        if number:
+            arrive(desk.ledger, 1, study=f"sound {number}")
+        began = desk.steady.time
+        for _ in range(40):
+            refusing.step()
+        ended = refusing.states()["1", State.QUARANTINED]
+        if ended == 10:
+            break
+        assert desk.congestion.problem
+        assert desk.steady.time - began > 80
+        assert ended <= 2 or number >= OUTLIVED
+    assert ended == 10
 
 
 def test_what_is_slow_to_fail_alone_leaves_a_connection(desk):

@@ -929,15 +929,39 @@ def test_what_is_invalid_among_others_is_in_quarantine_at_once(behind):
     assert {(row.reason, row.attempts) for row in behind.rows()[1:]} == {("invalid", 1)}
 
 
-def test_what_is_invalid_alone_is_in_quarantine_as_soon_as_another_is_taken(behind):
+def test_what_is_invalid_alone_is_in_quarantine_when_another_was_taken(behind):
     behind.receive(make_dicom())
     behind.store = Refusing(behind.store, {behind.rows()[0].sop_instance_uid}, NO_DICOM)
-    for _ in range(3):
+    for _ in range(5):
         behind.step()
     (row,) = behind.rows()
     assert (row.state, row.reason, row.detail) == (State.DELAYED, "invalid", NO_DICOM.detail)
     behind.receive(make_dicom())
     behind.step_until(lambda: behind.states() == [State.QUARANTINED, State.ACKNOWLEDGED], 3)
+
+
+def test_two_bad_minutes_of_a_proxy_that_alters_all_put_none_into_quarantine(behind):
+    behind.receive(*(make_dicom() for _ in range(12)))
+    store, altering = behind.store, Refusing(behind.store, All(), NO_DICOM)
+    for _ in range(2):
+        behind.store = altering
+        for _ in range(12):
+            behind.step()
+        behind.store = store
+        behind.step(most=1)
+    assert State.QUARANTINED not in behind.states()
+    behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+def test_the_account_is_sound_again_when_the_only_one_is_in_quarantine(behind, front):
+    """The store was away, and is back; what waits for it is invalid."""
+    behind.receive(make_dicom())
+    front.dislikes[b"DICM"] = 503
+    behind.step_until(lambda: behind.congestion.is_away)
+    behind.store = Refusing(behind.store, All(), NO_DICOM)
+    behind.step_until(lambda: behind.states() == [State.QUARANTINED], 2 * MOST_LONELY_REFUSALS)
+    assert behind.congestion.problem is None
+    assert not behind.congestion.is_away
 
 
 def test_what_is_invalid_and_the_only_one_ends_in_quarantine(behind):
@@ -961,11 +985,10 @@ def test_a_bad_minute_of_a_proxy_that_alters_all_is_the_fault_of_no_instance(beh
     assert NO_DICOM.detail in behind.congestion.problem
     behind.store = Refusing(store, {behind.rows()[3].sop_instance_uid}, NO_DICOM)
     over = behind.fake.time + behind.congestion.delay
-    wanted = [State.ACKNOWLEDGED] * 18
-    wanted[3] = State.QUARANTINED
-    behind.step_until(lambda: behind.states() == wanted)
-    assert behind.fake.time - over < 5
+    behind.step_until(lambda: behind.states().count(State.ACKNOWLEDGED) == 17)
+    assert behind.fake.time - over < 200, "the odd one may ask first"
     assert behind.congestion.problem is None
+    behind.step_until(lambda: behind.states()[3] == State.QUARANTINED, MOST_UNKNOWN_REFUSALS)
 
 
 def test_a_store_that_fails_at_all_puts_none_into_quarantine(behind, front):

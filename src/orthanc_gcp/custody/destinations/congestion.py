@@ -317,7 +317,14 @@ class CongestionWindow:
                 self._searches = self.max_requests if is_lent else max(1.0, self._searches / 2)
             return self._back_off(error, READING, error.retry_after)
 
-    def failed(self, error: GcpError, *, too_big: bool = False, suspect: bool = False) -> float:
+    def failed(
+        self,
+        error: GcpError,
+        *,
+        too_big: bool = False,
+        suspect: bool = False,
+        several: bool = False,
+    ) -> float:
         """A request was not answered as it should; the seconds until the next.
 
         Parameters
@@ -327,14 +334,24 @@ class CongestionWindow:
         suspect
             It was that of one instance which has failed before: as long as the others succeed, it
             does not hold them up.
+        several
+            Others fail, too, and nothing succeeds: that is to be known.
         """
         with self._lock:
             self._count_failed(error)
             if suspect and self._failures == 0:
+                if several:
+                    self.problem = str(error)
                 return 0.0
             if too_big:
                 self._shrink()
             return self._back_off(error, SENDING, None)
+
+    def answered(self) -> None:
+        """The only one that was refused is not tried again: nothing else is known to be wrong."""
+        self._outage.ended(by=SENDING)
+        with self._lock:
+            self._failures, self.problem = 0, None
 
     @property
     def is_away(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Blame", "FaultScope", "Verdict"]
+__all__ = ["OUTLIVED", "Blame", "FaultScope", "Verdict"]
 
 SHARED_BY = 3
 """So many subjects that fail, and nothing that succeeds between: it is the destination."""
@@ -25,6 +25,10 @@ do before it is known that all fail."""
 BY_CHANCE, FORGOTTEN_IN, MOST_BY_CHANCE = 1e-6, 1800.0, 200
 """The part of sound subjects that may be blamed; the seconds in which half of what is known of
 chance is forgotten; so many failures are never chance."""
+OUTLIVED = 3
+"""After so many successes of others a subject must have failed again to be blamed beside others."""
+SUSPECTED_FOR = 60.0
+"""Seconds for which several must have failed, with nothing between, for a success to end it."""
 MOST_SUBJECTS = 10_000
 """So many are remembered; the oldest are forgotten, and looked at anew."""
 
@@ -37,7 +41,8 @@ class Blame(Enum):
     DESTINATION = "destination"
     """Several that had never failed before fail, and nothing succeeds."""
     DOUBTFUL = "doubtful"
-    """Several fail that have failed before: each of them is odd, or the destination is."""
+    """Several fail that have failed before: each of them is odd, or the destination is. Those that
+    have failed after many successes are odd."""
     UNKNOWN = "unknown"
     """Nothing else was tried meanwhile."""
 
@@ -54,12 +59,15 @@ class Verdict:
         How often it has failed by now.
     by_chance
         How often sound ones may fail in a row, as others have failed that succeeded later.
+    outlived
+        After how many successes of others it has failed again.
     """
 
     blame: Blame
     times: int
     failures: int
     by_chance: int = 0
+    outlived: int = 0
 
     def is_final(self, attempts: int, most: float, fewest: int) -> bool:
         """Whether a subject has failed often enough.
@@ -113,6 +121,8 @@ class _History:
     first: float
     times: int = 0
     failures: int = 0
+    outlived: int = 0
+    succeeded: float = float("-inf")  # the success of others that it has failed after
 
 
 class FaultScope:
@@ -138,7 +148,7 @@ class FaultScope:
             return len(self._failing)
 
     def succeeded(self, subjects: Collection[Hashable], began: float, now: float) -> bool:
-        """A request about some subjects was answered; whether that ends a shared fault.
+        """A request about some subjects was answered; whether that ends a fault of several.
 
         Parameters
         ----------
@@ -152,7 +162,8 @@ class FaultScope:
                     self._chance.note(history.times if history else 0, now)
             if began < self._failing_since:
                 return False
-            ended = self._is_shared()
+            lasted = now - self._failing_since >= SUSPECTED_FOR
+            ended = self._is_shared() or (lasted and len(self._failing) >= SHARED_BY)
             self._failing.clear()
             self._fresh = 0
             self._failing_since = float("-inf")
@@ -173,7 +184,19 @@ class FaultScope:
     def failed(
         self, subject: Hashable, began: float, now: float, *, otherwise: Blame = Blame.UNKNOWN
     ) -> Verdict:
-        """A request about one subject failed.
+        """A request about one subject failed; see :meth:`failed_each`."""
+        (verdict,) = self.failed_each([subject], began, now, otherwise=otherwise)
+        return verdict
+
+    def failed_each(
+        self,
+        subjects: Collection[Hashable],
+        began: float,
+        now: float,
+        *,
+        otherwise: Blame = Blame.UNKNOWN,
+    ) -> list[Verdict]:
+        """A request failed for each of some subjects by itself, and for all that it was about.
 
         Parameters
         ----------
@@ -183,23 +206,31 @@ class FaultScope:
             What it is put down to as long as nothing else was tried meanwhile.
         """
         with self._lock:
-            history = self._history(subject, now)
             if not self._failing:
                 self._failing_since = now
-            # A success that was on its way when it failed first says nothing of that failure.
-            fresh = history.first >= self._success_began
-            self._add_failing(subject, fresh=fresh)
-            blame = otherwise
-            if self._is_shared():
-                blame = Blame.DESTINATION
-            elif len(self._failing) >= SHARED_BY:
-                blame = Blame.DOUBTFUL
-            elif not fresh and self._succeeded <= began:
-                blame = Blame.SUBJECT
-            history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
-            history.failures += 1
-            by_chance = self._chance.in_a_row(now)
-            return Verdict(blame, history.times, history.failures, by_chance)
+            histories = [self._history(subject, now) for subject in subjects]
+            for subject, history in zip(subjects, histories, strict=True):
+                self._add_failing(subject, fresh=self._is_fresh(history))
+            return [self._verdict(history, began, now, otherwise) for history in histories]
+
+    def _verdict(self, history: _History, began: float, now: float, otherwise: Blame) -> Verdict:
+        is_later = not self._is_fresh(history) and self._succeeded <= began
+        if is_later and self._success_began > history.succeeded:
+            history.outlived, history.succeeded = history.outlived + 1, self._success_began
+        alone = len(self._failing) < SHARED_BY
+        blame = otherwise if alone else Blame.DOUBTFUL
+        if self._is_shared():
+            blame = Blame.DESTINATION
+        elif is_later and (alone or history.outlived >= OUTLIVED):
+            blame = Blame.SUBJECT
+        history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
+        history.failures += 1
+        by_chance = self._chance.in_a_row(now)
+        return Verdict(blame, history.times, history.failures, by_chance, history.outlived)
+
+    def _is_fresh(self, history: _History) -> bool:
+        """A success that was on its way when it failed first says nothing of that failure."""
+        return history.first >= self._success_began
 
     def _is_shared(self) -> bool:
         """Those that had failed before the last success are no evidence."""

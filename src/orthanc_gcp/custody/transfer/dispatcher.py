@@ -37,6 +37,8 @@ look for it a few times in that time."""
 MOST_READING = 200
 """Series of an account that are due, and wait to be read back at a time."""
 
+DUE_AT_A_TIME = 10
+"""Instances that wait again at a time while nothing is taken."""
 ANNOUNCED_FOR = 0.25
 """Seconds for which more is waited for that is about to be queued: a page of Orthanc takes less."""
 LEAST_VARIED = 4 << 20
@@ -52,6 +54,15 @@ class _UnderWay:
     account: str
     began: float
     holds: Amount
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A choice of what is claimed; see :meth:`orthanc_gcp.ledger.queue.Queue.claim`."""
+
+    priorities: Collection[Priority]
+    together: bool = False
+    newest: bool = False
 
 
 class Dispatcher:
@@ -93,6 +104,7 @@ class Dispatcher:
         self._ahead = float("inf")
         self._urgent: Counter[str] = Counter()  # account -> live batches in a row
         self._was_alone: set[str] = set()  # accounts whose last batch was sent alone
+        self._was_newest: set[str] = set()  # of those that are away, the ones that tried the newest
         self._alone: dict[str, str] = {}  # batches that are sent alone -> account
         self._under_way: dict[str, _UnderWay] = {}  # batch -> what it holds
         self._announced: Counter[str] = Counter()  # account -> instances that are about to wait
@@ -245,9 +257,7 @@ class Dispatcher:
         """
         congestion = destination.congestion
         most = congestion.batch_instances
-        ready = self._ledger.queue.ready(
-            destination.account, self._source(), priorities, here * most
-        )
+        ready = self._ready(destination, priorities, here * most)
         if not ready.instances:
             return None
         left, expected = self._left(destination.account, congestion), 0
@@ -265,6 +275,22 @@ class Dispatcher:
         )
         is_less = ready.instances < limits.instances and ready.size_bytes < limits.size_bytes
         return None if expected and is_less else limits
+
+    def _ready(
+        self, destination: Destination, priorities: Collection[Priority], most: int
+    ) -> Amount:
+        """How much waits.
+
+        Where nothing is taken, and one request at a time asks, what is due waits a few after the
+        others, or the oldest would go first again and again.
+        """
+        account, source, queue = destination.account, self._source(), self._ledger.queue
+        ready = queue.ready(account, source, priorities, most)
+        if ready.instances or not destination.congestion.is_away:
+            return ready
+        if not queue.requeue_first_due(account, source, priorities, DUE_AT_A_TIME):
+            return ready
+        return queue.ready(account, source, priorities, most)
 
     def _varied(self, limits: Amount, size: int) -> Amount:
         """The same, or less where more waits than all connections carry at once.
@@ -301,13 +327,21 @@ class Dispatcher:
         """What is to be sent next.
 
         Instances that are to be sent alone have failed, and may do so again and again: however many
-        they are, they take turns with the others, and leave a connection to them.
+        they are, they take turns with the others, and leave a connection to them. Where nothing is
+        taken, all that was tried takes turns with the newest that was not: it may be that all of
+        these are refused for ever.
         """
         account, window = destination.account, destination.congestion.window
         choices = [True] if account in self._was_alone else []
         if self._sending_alone(account) < lent_to_backfills(window):
             choices.append(False)
-        for together in choices or [True]:
+        ways: list[_Way] = [_Way(priorities, together=together) for together in choices or [True]]
+        if destination.congestion.is_away and account not in self._was_newest:
+            ways = [*(_Way([one], newest=True) for one in sorted(priorities)), *ways]
+            self._was_newest.add(account)
+        else:
+            self._was_newest.discard(account)
+        for way in ways:
             claimed = self._ledger.queue.claim(
                 account,
                 self._source(),
@@ -316,8 +350,9 @@ class Dispatcher:
                 most_instances=limits.instances,
                 most_bytes=limits.size_bytes,
                 most_batches=of_all,
-                priorities=priorities,
-                together=together,
+                priorities=way.priorities,
+                together=way.together,
+                newest=way.newest,
             )
             if claimed:
                 self._note_alone(account, batch, claimed)
@@ -346,7 +381,8 @@ class Dispatcher:
         if destination.congestion.delay:
             return [], []
         account = destination.account
-        self._ledger.queue.requeue_due(account)
+        if not destination.congestion.is_away:
+            self._ledger.queue.requeue_due(account)
         asked = self._threads.reading(account)
 
         def due(*, behind: bool) -> list[Series]:

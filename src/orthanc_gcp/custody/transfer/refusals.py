@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.custody.destinations.congestion import ASKS_FOR_LESS
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
-from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
+from orthanc_gcp.custody.destinations.fault_scope import OUTLIVED, Blame, Verdict
 from orthanc_gcp.custody.outcomes import BISECT_AFTER, most_together, quarantined, requeued
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.read_back import presumed
@@ -53,13 +53,13 @@ _MOST_UNREAD = {Blame.SUBJECT: MOST_UNREAD, Blame.UNKNOWN: MOST_LONELY_UNREAD}
 _UNCOMPARED = "the store has something under its UIDs, which could not be compared"
 _MAY_PASS = (InstanceStatus.BUSY, TransferReason.REFUSED)
 """Why the store does not take an instance that it names, for minutes: as its study is deleted."""
-_SAID_TO_BE_ITS_OWN = (StoreReason.TOO_LARGE, TransferReason.INVALID)
-"""Why an instance is not taken by its own fault, unless none are: a proxy may alter them all."""
 _NOT_THERE = (403, 404)
 """What stores answer for an instance that they do not have by these UIDs."""
 _TO_READ = "healthcare.dicomStores.dicomWebRead"
 LONGEST_PAUSE = 3600.0
 """Seconds until an instance is tried again while all are refused; a success ends them all."""
+SUSPECTS_EVERY = 3.0
+"""Seconds between two requests of what is refused again and again while little else is sent."""
 
 
 class StoreRefusals:
@@ -158,35 +158,72 @@ class StoreRefusals:
             if scope.failed_together([row.id for row in transfers], now):
                 return self._shared(destination, transfers, error)
             return _halves(transfers, error)
-        (row,) = transfers
-        verdict = scope.failed(row.id, began, now)
-        if verdict.blame is Blame.DESTINATION:
-            return self._shared(destination, transfers, error)
-        counts = verdict.blame is not Blame.DOUBTFUL
-        known = verdict.blame is Blame.SUBJECT and error.reason not in _MAY_PASS
-        most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
-        if known and error.reason in _SAID_TO_BE_ITS_OWN:
-            most = 1
-        if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
-            most, counts = MOST_FAILURES, counts and known
-        if counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS):
-            return [quarantined(row, error.reason, str(error), None)]
-        destination.congestion.failed(error, suspect=True)
-        pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
-        return [self.delayed(row, error.reason, str(error), pause=pause, counts=counts, most=1)]
+        return self.of_each(destination, transfers, [error], began, most=1)
+
+    def of_each(
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        errors: Sequence[StoreError],
+        began: float,
+        *,
+        most: int | None = None,
+    ) -> list[Outcome]:
+        """Each of them was refused by itself, and none that was sent with them is taken.
+
+        Parameters
+        ----------
+        errors
+            Why each was.
+        most
+            How many may be sent together from now on; None for as many as before.
+        """
+        scope, congestion = destination.storing, destination.congestion
+        verdicts = scope.failed_each([row.id for row in transfers], began, congestion.now)
+        blames = {verdict.blame for verdict in verdicts}
+        if Blame.DESTINATION in blames:
+            return self._shared(destination, transfers, errors[0], apart=most is not None)
+        together = len(transfers)
+        breath = SUSPECTS_EVERY * scope.sharing / together
+        outcomes = []
+        for row, verdict, error in zip(transfers, verdicts, errors, strict=True):
+            reason, words = error.reason, str(error)
+            if _is_final(row, verdict, error):
+                outcomes.append(quarantined(row, reason, words, None))
+                continue
+            pause = INSTANCE_BACKOFF.delay(verdict.failures + 1, self._jitter)
+            if verdict.blame is Blame.DOUBTFUL:
+                pause = min(max(pause, breath), LONGEST_PAUSE)
+            counts = _counts(verdict, error)
+            outcomes.append(
+                self.delayed(row, reason, words, together, pause=pause, counts=counts, most=most)
+            )
+        if any(one.state == State.DELAYED for one in outcomes):
+            congestion.failed(errors[0], suspect=True, several=Blame.DOUBTFUL in blames)
+        elif blames == {Blame.UNKNOWN}:
+            congestion.answered()
+        return outcomes
 
     def _shared(
-        self, destination: Destination, transfers: Sequence[Transfer], error: StoreError
+        self,
+        destination: Destination,
+        transfers: Sequence[Transfer],
+        error: StoreError,
+        *,
+        apart: bool = True,
     ) -> list[Outcome]:
         """All are refused alike: the account pauses, then another one is tried than these.
 
         Also one that was not tried yet: it may be the first that is taken again. And what was sent
         together goes apart, for some of it may be what is refused for ever.
         """
-        pause = destination.congestion.failed(error) * (2 + destination.storing.sharing)
-        words = f"nothing that is sent is taken: {error}"
         together = len(transfers)
-        most = _half(together) if together > 1 else transfers[0].max_batch_instances
+        requests = destination.storing.sharing / together
+        pause = destination.congestion.failed(error) * (2 + requests)
+        words = f"nothing that is sent is taken: {error}"
+        most = transfers[0].max_batch_instances
+        if apart and together > 1:
+            most = _half(together)
         return [
             self.delayed(
                 row, error.reason, words, pause=min(pause, LONGEST_PAUSE), counts=False, most=most
@@ -284,6 +321,32 @@ def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
     if verdict.blame is Blame.SUBJECT or error.status in _NOT_THERE:
         return MOST_UNCOMPARED
     return MOST_LONELY_REFUSALS if verdict.blame is Blame.UNKNOWN else float("inf")
+
+
+def _is_final(row: Transfer, verdict: Verdict, error: StoreError) -> bool:
+    """Whether an instance was refused often enough, for what others have become meanwhile."""
+    if verdict.outlived >= OUTLIVED and error.reason == TransferReason.INVALID:
+        return True
+    known = _is_known(verdict, error)
+    most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
+    if known and error.reason == StoreReason.TOO_LARGE:
+        most = 1
+    if error.status in _REFUSE_ALL_OR_ONE:
+        most = MOST_FAILURES
+    counts = _counts(verdict, error)
+    return counts and verdict.is_final(row.attempts + 1, most, FEWEST_REFUSALS)
+
+
+def _counts(verdict: Verdict, error: StoreError) -> bool:
+    """Whether a refusal is held against an instance."""
+    if error.status in _REFUSE_ALL_OR_ONE:  # the account may have no permission for anything
+        return _is_known(verdict, error)
+    return verdict.blame is not Blame.DOUBTFUL
+
+
+def _is_known(verdict: Verdict, error: StoreError) -> bool:
+    """Whether it is the instance that is at fault, and not for a while."""
+    return verdict.blame is Blame.SUBJECT and error.reason not in _MAY_PASS
 
 
 def _halves(transfers: Sequence[Transfer], error: StoreError) -> list[Outcome]:

@@ -248,13 +248,16 @@ class Sender:
         began: float,
     ) -> list[Outcome]:
         """The store has none of them: it or a proxy may be at fault, or their UIDs are others."""
-        result = stored.results[transfers[0].sop_instance_uid]
-        if result.status is InstanceStatus.UNACKNOWLEDGED:
+        results = [stored.results[row.sop_instance_uid] for row in transfers]
+        others = [one for one in results if one.status is not InstanceStatus.INVALID]
+        if not others:
+            errors = [_untaken(one) for one in results]
+            return self._refusals.of_each(destination, transfers, errors, began)
+        if others[0].status is InstanceStatus.UNACKNOWLEDGED:
             misnamed = self.source.all_misnamed(transfers)
             if misnamed:
                 return misnamed
-        untaken = StoreError(result.detail, reason=_reason_of(result), retryable=True)
-        return self._refusals.of_instances(destination, transfers, untaken, began)
+        return self._refusals.of_instances(destination, transfers, _untaken(others[0]), began)
 
     def _outcomes(
         self,
@@ -435,6 +438,10 @@ def _patience(transfers: Sequence[Transfer]) -> float:
     row = transfers[0]
     was_too_slow = len(transfers) == 1 and row.reason == StoreReason.TIMEOUT
     return row.size_bytes / SLOWEST_BEHIND if was_too_slow else 0.0
+
+
+def _untaken(result: InstanceResult) -> StoreError:
+    return StoreError(result.detail, reason=_reason_of(result), retryable=True)
 
 
 def _reason_of(result: InstanceResult) -> str:
