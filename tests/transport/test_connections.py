@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 
@@ -165,45 +166,88 @@ def test_what_the_environment_keeps_from_the_configured_proxy(token_server, monk
         assert len(proxy.requests) == 1
 
 
+def drop(opened, address, port=0):
+    """Let nobody connect to an address any more, as a firewall that drops what comes; its port."""
+    listener = opened.enter_context(socket.socket())
+    listener.bind((address, port))
+    listener.listen(0)
+    for _ in range(4):
+        client = opened.enter_context(socket.socket())
+        client.setblocking(False)
+        client.connect_ex(listener.getsockname())
+    return listener.getsockname()[1]
+
+
+def resolve(monkeypatch, *addresses):
+    """Let ``store.test`` have these addresses; the hosts that are asked for."""
+    asked, real = [], socket.getaddrinfo
+
+    def resolved(host, port, *more, **options):
+        asked.append(host)
+        if host != "store.test":
+            return real(host, port, *more, **options)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+        return [one for address in addresses for one in real(address, port)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(deadlines, "_tried_last", {})
+    return asked
+
+
 def test_a_connection_that_nobody_takes():
-    """As a firewall that drops what it does not like."""
-    with socket.socket() as listener, contextlib.ExitStack() as waiting:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            client = waiting.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-        error = failure(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+    with contextlib.ExitStack() as opened:
+        port = drop(opened, "127.0.0.1")
+        error = failure(f"http://127.0.0.1:{port}/", timeout=0.5)
     assert (error.reason, error.fault) == ("timeout", "timeout_connect")
     assert "no connection within 0.5 s" in str(error)
 
 
 def test_an_address_that_leads_nowhere_holds_up_no_other(monkeypatch):
     """As IPv6 where a firewall drops it; afterwards it is tried last."""
-    asked, real = [], socket.getaddrinfo
+    monkeypatch.setattr(deadlines, "FIRST_ADDRESSES", 0.1)
+    asked = resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
     with contextlib.ExitStack() as opened:
         server = opened.enter_context(RawServer(says(answer(b"{}"))))
-        listener = opened.enter_context(socket.socket())
-        listener.bind(("127.0.0.2", server.port))
-        listener.listen(0)
-        for _ in range(4):
-            client = opened.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(listener.getsockname())
-
-        def resolve(host, port, *more, **options):
-            asked.append(host)
-            if host != "store.test":
-                return real(host, port, *more, **options)
-            return [*real("127.0.0.2", port), *real("127.0.0.1", port)]
-
-        monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        monkeypatch.setattr(deadlines, "FIRST_ADDRESSES", 0.1)
-        monkeypatch.setattr(deadlines, "_tried_last", {})
+        drop(opened, "127.0.0.2", server.port)
         for _ in range(2):
             assert ask(f"http://store.test:{server.port}/", timeout=30).status == 200
     assert asked == ["store.test", "127.0.0.2", "127.0.0.1", "store.test", "127.0.0.1"]
+
+
+def test_all_addresses_have_one_time_limit(monkeypatch):
+    monkeypatch.setattr(deadlines, "FIRST_ADDRESSES", 0.5)
+    addresses = [f"127.0.0.{number}" for number in range(2, 8)]
+    resolve(monkeypatch, *addresses)
+    with contextlib.ExitStack() as opened:
+        port = drop(opened, addresses[0])
+        for address in addresses[1:]:
+            drop(opened, address, port)
+        began = time.monotonic()
+        error = failure(f"http://store.test:{port}/", timeout=0.6)
+    assert time.monotonic() - began < 1.5
+    assert (error.reason, error.fault) == ("timeout", "timeout_connect")
+    assert "no connection within 0.6 s" in str(error)
+
+
+def test_the_last_address_has_some_of_it(monkeypatch):
+    resolve(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.1")
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(RawServer(says(answer(b"{}"))))
+        for address in ("127.0.0.2", "127.0.0.3"):
+            drop(opened, address, server.port)
+        assert ask(f"http://store.test:{server.port}/", timeout=1.5).status == 200
+
+
+def test_a_name_server_is_asked_once(monkeypatch):
+    """One that says nothing is waited for as long as the system likes."""
+    asked = resolve(monkeypatch)
+    assert failure("http://store.test/", timeout=5).fault == "dns"
+    assert asked == ["store.test"]
+    asked = resolve(monkeypatch, "127.0.0.1")
+    with RawServer(says(answer(b"{}"))) as server:
+        assert ask(f"http://store.test:{server.port}/", timeout=5).status == 200
+    assert asked.count("store.test") == 1
 
 
 def test_refused():

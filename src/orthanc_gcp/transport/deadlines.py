@@ -21,7 +21,7 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
 
 from orthanc_gcp.transport.tls_sessions import ResumingContext
@@ -44,8 +44,9 @@ LONGEST_IDLE = 45.0
 """Seconds. Proxies end what is idle for a minute (Squid's ``pconn_timeout``, NGINX's
 ``keepalive_timeout`` of 75 s), firewalls and NAT after some minutes, mostly without saying so."""
 FIRST_ADDRESSES, TRIED_LAST_FOR = 3.0, 600.0
-"""Seconds that each address of a host but the last may take to be connected to, and for which one
-that did not let itself be is tried last: IPv6 often leads nowhere (RFC 8305, RFC 6724)."""
+"""Seconds that each address of a host but the last may take at most to be connected to, and for
+which one that did not let itself be is tried last: IPv6 often leads nowhere (RFC 8305, RFC 6724).
+"""
 MOST_INTERIM = 10_000
 """So many interim answers may come before the final one, as during an upload of hours."""
 
@@ -282,15 +283,23 @@ _tried_last: dict[str, float] = {}
 
 
 def _addresses(host: str, port: int | None) -> list[str]:
-    """Those of a host, or its name where there is one at most."""
+    """Those of a host, or its name where it can be none.
+
+    Raises
+    ------
+    socket.gaierror
+        There are none, or no name server says so.
+    """
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        raise  # to ask again would only take as long again
     except (OSError, UnicodeError):
         return [host]  # urllib3 says what is wrong with it
     addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
     now = time.monotonic()
     addresses.sort(key=lambda address: _tried_last.get(address, now) > now)
-    return addresses if len(addresses) > 1 else [host]
+    return addresses
 
 
 def _try_last(address: str) -> None:
@@ -321,19 +330,28 @@ class BoundedConnection(HTTPConnection):
         super().connect()
 
     def _new_conn(self) -> socket.socket:
-        """A connection to one of the addresses of the host, none of which holds up the others."""
+        """A connection to one of the addresses of the host, none of which holds up the others.
+
+        All of them together have the time limit of one.
+        """
         host, limit = self._dns_host, self.timeout
-        *first, last = _addresses(host, self.port)
         try:
+            *first, last = _addresses(host, self.port)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        each = min(FIRST_ADDRESSES, limit / (len(first) + 1)) if limit else FIRST_ADDRESSES
+        try:
+            self.timeout = each
             for self._dns_host in first:
-                self.timeout = min(limit or FIRST_ADDRESSES, FIRST_ADDRESSES)
                 with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
                     made = super()._new_conn()
                     made.settimeout(limit)
                     return made
                 _try_last(self._dns_host)
-            self._dns_host, self.timeout = last, limit
-            return super()._new_conn()
+            self._dns_host, self.timeout = last, limit and limit - each * len(first)
+            made = super()._new_conn()
+            made.settimeout(limit)
+            return made
         finally:
             self._dns_host, self.timeout = host, limit
 

@@ -6,10 +6,8 @@ import json
 import logging
 import smtplib
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
@@ -22,8 +20,6 @@ __all__ = ["Mail", "message_of"]
 
 _log = logging.getLogger(__name__)
 
-WITHIN = 30.0
-"""Seconds that all of one message may take; fewer than a step of a worker may."""
 _SILENCE, _TAKEN_WITHIN = 10.0, 600.0
 """Seconds for each answer; and, after all of a message, for that it was taken (RFC 5321 section
 4.5.3.2.6): who waits for less sends it again to a server that has it."""
@@ -45,7 +41,6 @@ class Mail:
         self._options, self._clock = options, clock
         self._authorities = settings.ca_certificates
         self._folder = settings.credential_file
-        self._running: _Sending | None = None
         self._refused: dict[str, int] = {}
 
     def post(self, identifier: str, document: bytes) -> None:
@@ -54,27 +49,14 @@ class Mail:
         Raises
         ------
         MailError
-            The server did not take it, or not within its time, or there is no password.
+            The server did not take it, or there is no password.
         """
-        before = self._running
-        if before is not None and before.thread.is_alive():
-            raise MailError(f"the server has not answered for more than {WITHIN:g} s")
-        if before is not None and before.has_sent(identifier):
-            return  # when nobody waited any more
         message = message_of(json.loads(document), self._options)
         message["Message-ID"] = f"<{identifier}@orthanc-gcp.invalid>"
         message["Date"] = format_datetime(self._clock.utc())
-        outcome: list[MailError | None] = []
-        thread = threading.Thread(
-            target=lambda: outcome.append(self._sent(message)), name="gcp-smtp", daemon=True
-        )
-        self._running = _Sending(identifier, thread, outcome)
-        thread.start()
-        thread.join(WITHIN)
-        if not outcome:
-            raise MailError(f"the server has not answered for more than {WITHIN:g} s")
-        if outcome[0] is not None:
-            raise outcome[0]
+        error = self._sent(message)
+        if error is not None:
+            raise error
 
     def _sent(self, message: EmailMessage) -> MailError | None:
         """What became of it: whatever a server says is not repeated, as it may repeat secrets."""
@@ -95,7 +77,7 @@ class Mail:
             return MailError(f"the server cannot be reached: {words}")
         except MailError as error:
             return error
-        except Exception as error:  # a thread has nobody else who would see it
+        except Exception as error:
             return MailError(f"unexpected {type(error).__name__}")
         return None
 
@@ -146,19 +128,6 @@ class Mail:
         except (OSError, ValueError):
             raise MailError("PasswordFile cannot be read") from None
         return content.rstrip("\r\n")
-
-
-@dataclass(frozen=True)
-class _Sending:
-    """A message on its way, and what became of it, as soon as that is known."""
-
-    identifier: str
-    thread: threading.Thread
-    outcome: Sequence[MailError | None]
-
-    def has_sent(self, identifier: str) -> bool:
-        """Whether it is this one, and was taken."""
-        return self.identifier == identifier and list(self.outcome) == [None]
 
 
 class _BoundedReplies(smtplib.SMTP):

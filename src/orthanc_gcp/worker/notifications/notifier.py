@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,20 +14,24 @@ from orthanc_gcp.configuration import Settings
 from orthanc_gcp.custody.reporting.alerts import Alerts
 from orthanc_gcp.custody.reporting.daily_summary import DailySummary
 from orthanc_gcp.custody.reporting.overview import AccountOverview
+from orthanc_gcp.errors import NetworkError
 from orthanc_gcp.ledger.database import words_of
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.outages import Outage
+from orthanc_gcp.reasons import NetworkFault
 from orthanc_gcp.worker.attempts import Attempts
 from orthanc_gcp.worker.notifications.ledger_alarm import LedgerAlarm
 from orthanc_gcp.worker.notifications.mail import Mail
 from orthanc_gcp.worker.notifications.webhook import Webhook
 
-__all__ = ["Notifier", "notifiers"]
+__all__ = ["Notifier", "Posting", "notifiers"]
 
 _log = logging.getLogger(__name__)
 
 CHECK_EVERY = 3.0
 """Seconds between two checks whether there is something to send."""
+WITHIN = 35.0
+"""Seconds that a document may take, whatever its host does; fewer than a step of a worker may."""
 
 Post = Callable[[str, bytes], None]
 """Sends a JSON document under an id; raises GcpError when it was not taken."""
@@ -35,6 +40,74 @@ Overview = Callable[[], Iterable[AccountOverview]]
 
 _STORED_AS = {"webhook": "alerts", "e-mail": "alerts-by-mail"}
 """By each way: under which name the ledger has what was reported."""
+
+
+@dataclass(frozen=True)
+class _Posted:
+    """A document on its way, and what became of it, as soon as that is known."""
+
+    identifier: str
+    thread: threading.Thread
+    outcome: Sequence[Exception | None]
+
+    def was_taken(self, identifier: str) -> bool:
+        """Whether it is this one, and was taken."""
+        return self.identifier == identifier and list(self.outcome) == [None]
+
+
+class Posting:
+    """Posts one document at a time, and waits for none for ever.
+
+    Each wait of a request has its time limit, but not all of them together, and that for a name
+    server has none: what takes too long is left behind on a thread of its own.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._running: _Posted | None = None
+
+    def post(self, identifier: str, document: bytes) -> None:
+        """Post a document under an id.
+
+        Raises
+        ------
+        GcpError
+            It was not taken, or not within its time.
+        """
+        before = self._running
+        if before is not None and before.thread.is_alive():
+            raise _unanswered()
+        if before is not None and before.was_taken(identifier):
+            return  # when nobody waited any more
+        outcome: list[Exception | None] = []
+        thread = threading.Thread(
+            target=lambda: outcome.append(self._error_of(identifier, document)),
+            name="gcp-post",
+            daemon=True,
+        )
+        self._running = _Posted(identifier, thread, outcome)
+        try:
+            thread.start()
+        except RuntimeError:  # as at a limit of tasks, of which somebody is to be told
+            thread.run()
+        else:
+            thread.join(WITHIN)
+        if not outcome:
+            raise _unanswered()
+        if outcome[0] is not None:
+            raise outcome[0]
+
+    def _error_of(self, identifier: str, document: bytes) -> Exception | None:
+        try:
+            self._post(identifier, document)
+        except Exception as error:  # a thread has nobody else who would see it
+            return error
+        return None
+
+
+def _unanswered() -> NetworkError:
+    words = f"the server has not answered for more than {WITHIN:g} s"
+    return NetworkError(words, fault=NetworkFault.TIMEOUT)
 
 
 class Notifier:
@@ -136,6 +209,6 @@ def notifiers(
     if settings.mail is not None:
         posts["e-mail"] = Mail(settings, settings.mail, clock).post
     return [
-        Notifier(name, post, settings, ledger, overview, attempts, clock, worker)
+        Notifier(name, Posting(post).post, settings, ledger, overview, attempts, clock, worker)
         for name, post in posts.items()
     ]

@@ -18,8 +18,7 @@ from orthanc_gcp.transport.request import Transport
 __all__ = ["Webhook", "signature"]
 
 TIMEOUT = 30.0
-"""Seconds for all of a request, such as to a function that is started for it; fewer than a step of
-a worker may take."""
+"""Seconds for all of a request, such as to a function that is started for it."""
 
 
 class Webhook:
