@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -22,12 +23,14 @@ from orthanc_gcp.ledger import workers
 from orthanc_gcp.ledger.workers import ALIVE, note_served, served
 from orthanc_gcp.orthanc.first_start import FILE_NAME
 from orthanc_gcp.orthanc.rest import OrthancRest
-from orthanc_gcp.worker import assembly
+from orthanc_gcp.worker import assembly, progress
 from orthanc_gcp.worker.assembly import assemble
+from orthanc_gcp.worker.progress import Progress
 from tests.support.front import Front
-from tests.support.keys import STORE
+from tests.support.keys import STORE, user_account
 from tests.support.orthanc import free_port, wait_until
 from tests.support.orthanc_life import file_of
+from tests.support.raw_server import RawServer, answer, read_body
 from tests.support.simulated_orthanc import Index, SimulatedOrthanc
 from tests.worker.test_worker import Run
 
@@ -242,3 +245,46 @@ def test_a_worker_whose_lock_another_has_needs_a_person(
     finally:
         worker.stop()
         thread.join(20)
+
+
+def test_a_subscription_that_does_not_answer_ends_no_worker(tmp_path, orthanc, monkeypatch):
+    """Each wait for Google ends by itself, however long all of them together take."""
+    monkeypatch.setattr(progress, "ROUND", 0.02)
+    monkeypatch.setattr(progress, "HUNG_AFTER", 100)
+    ended, released = [], threading.Event()
+    monkeypatch.setattr(assembly, "Progress", partial(Progress, ended.append))
+    token = json.dumps({"access_token": "t", "expires_in": 3600}).encode()
+
+    def behave(connection, head):
+        read_body(connection, head)
+        if b":pull " in head:
+            released.wait(60)
+        connection.sendall(answer(token))
+
+    orthanc.index.receive(file_of(0, 0, 0, 0, 0))
+    with RawServer(behave) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        settings = configuration.read(
+            {
+                "GoogleCloudPlatform": {
+                    "Accounts": {"google": user_account(f"{address}/token")},
+                    "BaseUrl": f"{address}/v1",
+                    "Database": f"sqlite:///{tmp_path}/ledger.sqlite",
+                    "Receive": [{"Account": "google", "Subscription": "arrivals"}],
+                }
+            },
+            tmp_path,
+        )
+        worker = assemble(settings, OrthancRest(orthanc.url), "w", 5.5)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            wait_until(lambda: any(b":pull " in head for head in server.heads), 20)
+            watch = worker._parts.progress
+            began = watch._round
+            wait_until(lambda: ended or watch._round > began + 150, 30)
+        finally:
+            released.set()
+            worker.stop()
+            thread.join(20)
+    assert ended == []

@@ -28,11 +28,11 @@ def rounds(watch, count):
     wait_until(lambda: watch._round >= begin + count)
 
 
-def in_a_step(watch, work, what="dispatch"):
+def in_a_step(watch, work, what="dispatch", **more):
     """Does some work in a step of a loop, on a thread of its own."""
 
     def loop():
-        with watch.step(what):
+        with watch.step(what, **more):
             work()
 
     thread = threading.Thread(target=loop)
@@ -63,6 +63,17 @@ def test_a_long_step_that_comes_further_does_not(watched, monkeypatch):
 
     in_a_step(watch, work).join()
     assert ended == []
+
+
+def test_a_step_that_waits_for_google_may_take_longer(watched, monkeypatch):
+    """And not for ever."""
+    watch, ended = watched
+    monkeypatch.setattr(progress, "HUNG_AFTER", 5)
+    monkeypatch.setattr(progress, "HUNG_IN_NETWORK_AFTER", 100)
+    in_a_step(watch, lambda: rounds(watch, 15), in_network=True).join()
+    assert ended == []
+    in_a_step(watch, lambda: wait_until(lambda: ended), in_network=True).join()
+    assert ended == [HUNG]
 
 
 def test_what_is_between_two_steps_does_not(watched, monkeypatch):

@@ -83,7 +83,13 @@ class Attempts:
         return found if lasts else None
 
     def make(
-        self, what: str, step: Callable[[], bool], pause: float, idle: tuple[float, float]
+        self,
+        what: str,
+        step: Callable[[], bool],
+        pause: float,
+        idle: tuple[float, float],
+        *,
+        in_network: bool = False,
     ) -> float:
         """Make a step; seconds until the next.
 
@@ -93,11 +99,13 @@ class Attempts:
             Seconds that were waited before it.
         idle
             Seconds to wait after a step that had something to do, and after one that had not.
+        in_network
+            Whether the step waits for Google.
         """
         wait = BACKOFF.after(pause)
         began = self._clock.now()
         try:
-            with self._progress.step(what):
+            with self._progress.step(what, in_network=in_network):
                 worked = step()
         except OrthancError as error:
             self.orthanc_away(error, wait, by=what)

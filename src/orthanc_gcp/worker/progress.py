@@ -32,6 +32,9 @@ HUNG_AFTER = 40
 """Rounds that a step may take without an answer of Orthanc or of the ledger between."""
 HUNG_IN_LEDGER_AFTER = 600
 """Rounds that one statement may take: of a million rows, or while another holds a lock."""
+HUNG_IN_NETWORK_AFTER = 600
+"""Rounds that a step may take that waits for Google: for a token, a name server, a connection and
+an answer, one after the other, each of which ends by itself."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,7 @@ class _Step:
     what: str
     since: int
     in_ledger: bool = False
+    in_network: bool = False
 
 
 class Progress:
@@ -71,10 +75,16 @@ class Progress:
         event.listen(engine, "handle_error", lambda *_: self.made())
 
     @contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """What this thread does now is a step of a loop."""
+    def step(self, what: str, *, in_network: bool = False) -> Iterator[None]:
+        """What this thread does now is a step of a loop.
+
+        Parameters
+        ----------
+        in_network
+            Whether it waits for Google.
+        """
         thread = threading.get_ident()
-        self._steps[thread] = _Step(what, self._round)
+        self._steps[thread] = _Step(what, self._round, in_network=in_network)
         try:
             yield
         finally:
@@ -111,4 +121,6 @@ class Progress:
 
 
 def _limit(step: _Step) -> int:
-    return HUNG_IN_LEDGER_AFTER if step.in_ledger else HUNG_AFTER
+    if step.in_ledger:
+        return HUNG_IN_LEDGER_AFTER
+    return HUNG_IN_NETWORK_AFTER if step.in_network else HUNG_AFTER

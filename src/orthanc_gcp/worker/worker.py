@@ -271,7 +271,8 @@ class Worker:
     def _pull(self, receiver: Receiver) -> None:
         pause, what = IDLE, f"pull {receiver.rule.subscription}"
         while not self._stopping.wait(pause):
-            pause = self._attempts.make(what, receiver.pull, pause, (0.0, IDLE))
+            idle = 0.0, IDLE
+            pause = self._attempts.make(what, receiver.pull, pause, idle, in_network=True)
 
     def _receive(self) -> None:
         """Acknowledge what has come, and look for priors."""
@@ -282,7 +283,9 @@ class Worker:
         pauses = dict.fromkeys(steps, IDLE)
         while not self._stopping.wait(min(pauses.values())):
             for what, step in steps.items():
-                pauses[what] = self._attempts.make(what, step, pauses[what], (ACTIVE, calm))
+                pauses[what] = self._attempts.make(
+                    what, step, pauses[what], (ACTIVE, calm), in_network=True
+                )
 
     def _watch_others(self) -> None:
         pause, both = REFRESH_EVERY, (REFRESH_EVERY, REFRESH_EVERY)
