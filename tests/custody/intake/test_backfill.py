@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,17 @@ class Desk:
     def step(self) -> bool:
         return self.backfill.step(self.follower.source)
 
+    @contextmanager
+    def stopped(self) -> Iterator[Path]:
+        """Orthanc's storage folder, while it is not there; then its follower has read it."""
+        self.orthanc.kill()
+        with pytest.raises(OrthancError):
+            self.follower.step()
+        yield self.orthanc.folder / "storage"
+        self.orthanc.start()
+        while self.follower.step():
+            pass
+
     def is_open(self) -> bool:
         return self.backfill.is_open(self.follower.source)
 
@@ -167,11 +180,13 @@ def test_what_a_ledger_has_forgotten_of_a_study_is_written_down_again(orthanc, d
     assert {row.orthanc_id for row in one.rows()} == set(sent)
 
 
-def test_only_so_many_wait_at_once(orthanc, desk):
+@pytest.mark.parametrize(("most", "waiting"), [(7, 6), (1, 2)])
+def test_only_so_many_wait_at_once(orthanc, desk, most, waiting):
+    """But one instance at least, to however many accounts it goes."""
     sent = [*upload(orthanc, make_study(instances=20)), *upload(orthanc, make_study(instances=5))]
-    one = desk(BackfillOptions(max_queued_instances=7), ("other", ACCOUNT))
+    one = desk(BackfillOptions(max_queued_instances=most), ("other", ACCOUNT))
     one.fill()
-    assert one.backlog.unsent() == 6  # each goes to two accounts
+    assert one.backlog.unsent() == waiting  # each goes to two accounts
     confirmed = 0
     while rows := one.send(2):
         confirmed += len(rows)
@@ -182,7 +197,7 @@ def test_only_so_many_wait_at_once(orthanc, desk):
                 transfers.update().where(transfers.c.id.in_(chosen)).values(state=State.CONFIRMED)
             )
         one.fill()
-        assert one.backlog.unsent() <= 7
+        assert one.backlog.unsent() <= max(most, waiting)
     assert confirmed == len(sent)
     assert one.backlog.run.stage is Stage.FINISHED
     assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
@@ -245,6 +260,50 @@ def test_what_is_absent_for_a_while_is_not_left_out(orthanc, desk, tmp_path, lis
     one.follower.step()
     one.fill()
     assert {row.orthanc_id for row in one.rows()} == set(sent)
+
+
+def test_after_an_index_was_restored_it_is_looked_up_anew(orthanc, desk, tmp_path):
+    """The change that what was looked up waits for is in no index any more."""
+    sent = upload(orthanc, make_study(instances=3))
+    one = desk(BackfillOptions(max_queued_instances=1))
+    with one.stopped() as storage:
+        shutil.copytree(storage, tmp_path / "backup")
+    upload(orthanc, make_study(instances=2))
+    one.follower.step()
+    one.fill()
+    assert one.backlog.unsent() == 1
+    with one.stopped() as storage:
+        shutil.rmtree(storage)
+        (tmp_path / "backup").rename(storage)
+    for _ in range(9):
+        one.fill()
+        one.send(1)
+    assert {row.orthanc_id for row in one.rows()} >= {*sent}
+    assert one.backlog.run.stage is Stage.FINISHED
+
+
+@pytest.mark.parametrize("more", [0, 20])
+def test_what_was_looked_up_in_another_index_is_nothing_of_this_one(orthanc, desk, tmp_path, more):
+    """Both have something of a study, and the other one may be at a later change."""
+    files = make_study(instances=4)
+    sent = upload(orthanc, files[:2])
+    upload(orthanc, make_study(instances=more))
+    other = tmp_path / "other"
+    orthanc.kill()
+    (orthanc.folder / "storage").rename(other)
+    time.sleep(1.1 - time.time() % 1)  # the changes of both have whole seconds
+    orthanc.start()
+    upload(orthanc, files[2:])
+    one = desk()
+    while one.backlog.run is None or one.backlog.run.stage is Stage.LISTING:
+        one.step()
+    upload(orthanc, make_study(instances=2))
+    one.fill()  # it looks the study up, and waits for the follower
+    with one.stopped() as storage:
+        shutil.rmtree(storage)
+        other.rename(storage)
+    one.fill()
+    assert {row.orthanc_id for row in one.rows()} >= {*sent}
 
 
 def test_an_old_instance_that_cannot_be_read_holds_up_no_other(orthanc, desk):

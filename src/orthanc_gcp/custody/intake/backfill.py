@@ -49,19 +49,23 @@ class _LookedUp:
 
     Attributes
     ----------
+    source
+        The index that has them.
     run
         As the ledger has it when all others are written down.
     change
         The newest when they were looked up.
     """
 
+    source: str
     run: Run
     change: int = 0
     studies: deque[tuple[str, list[str]]] = field(default_factory=deque)
 
-    def is_of(self, run: Run) -> bool:
+    def is_of(self, source: str, run: Run) -> bool:
         """Whether all others are written down: not in a ledger that is an earlier state by now."""
-        return (run.number, run.recorded) == (self.run.number, self.run.recorded)
+        mine = self.source, self.run.number, self.run.recorded
+        return (source, run.number, run.recorded) == mine
 
     def take(self, most: int) -> tuple[list[str], list[str]]:
         """The next instances, and the studies that end with them."""
@@ -181,7 +185,7 @@ class Backfill:
 
     def _send(self, studies: BackfillStudies, run: Run, most_queued: int) -> bool:
         found = self._looked_up
-        if found is None or not found.studies or not found.is_of(run):
+        if found is None or not found.studies or not found.is_of(studies.source, run):
             found = self._looked_up = self._look_up(studies, run)
             if not self._is_index(studies.source):
                 self._looked_up = None
@@ -192,16 +196,20 @@ class Backfill:
         # Of what was looked up, the follower has then written down all that is new.
         cursor = self._ledger.indexes.get(studies.source)
         if cursor is None or cursor.seq < found.change:
+            if self._orthanc.last_change() >= found.change:
+                return False
+            self._looked_up = None  # in an index that was restored from before: it ends earlier
+            return True
+        unsent = studies.unsent()
+        room = (most_queued - unsent) // max(1, len(self._rules.accounts))
+        if room <= 0 and unsent:
             return False
-        room = (most_queued - studies.unsent()) // max(1, len(self._rules.accounts))
-        if room <= 0:
-            return False
-        recorded = self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, room)))
+        recorded = self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, max(1, room))))
         found.run = replace(run, recorded=run.recorded + recorded)
         return True
 
     def _look_up(self, studies: BackfillStudies, run: Run) -> _LookedUp:
-        found, count = _LookedUp(run), 0
+        found, count = _LookedUp(studies.source, run), 0
         for study in studies.newest(STUDIES_AT_ONCE, self._unlisted):
             instances = self._instances_of(study)
             if instances is None:
