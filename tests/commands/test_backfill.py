@@ -139,6 +139,17 @@ def test_what_orthanc_cannot_read_is_not_done(studies, config, tmp_path):
     assert told(config, "--wait", code=1)["Unreadable"] == 2
 
 
+@pytest.mark.parametrize("recycled", [0, 2])
+def test_what_orthanc_may_have_recycled_is_not_done(studies, config, recycled):
+    invoke("backfill", config, "--restart")
+    assert studies.run is not None
+    studies.drop(studies.run, [], 0, gone=3, recycled=recycled)
+    end(studies)
+    said = invoke("backfill", config, "--wait", code=int(recycled > 0)).stdout
+    assert "3 studies gone before they were written down" in said
+    assert (", 2 maybe recycled" in said) == (recycled == 2)
+
+
 def test_broken_off(studies, config, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
     invoke("backfill", config, "--restart")

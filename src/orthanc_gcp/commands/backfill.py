@@ -149,7 +149,8 @@ def _lacks(found: BackfillProgress | None) -> bool:
     """Whether it is not known that all of it is in the store; nothing is before it has begun."""
     if found is None or found.ended_at is None:
         return True
-    left = found.counts.in_need.instances, found.counts.lost.instances, found.unreadable
+    counts = found.counts
+    left = counts.in_need.instances, counts.lost.instances, found.unreadable, found.recycled
     return any(left)
 
 
@@ -189,6 +190,9 @@ def _figures(found: BackfillProgress) -> Iterator[str]:
     ):
         if amount.instances:
             yield f"{amount.instances:,} {words}"
+    if found.gone:
+        recycled = f", {found.recycled:,} maybe recycled" if found.recycled else ""
+        yield f"{count(found.gone, 'study')} gone before they were written down{recycled}"
     if found.unreadable:
         yield f"{found.unreadable:,} that Orthanc cannot read"
     if found.instances_per_second:

@@ -242,6 +242,7 @@ class _Assembly:
             self._must_stop,
             self._work.set,
             self._follower.is_index,
+            self._protection.recycles,
         )
 
     # -- What is sent and read back ---------------------------------------------------------------

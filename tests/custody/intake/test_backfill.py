@@ -17,6 +17,7 @@ from orthanc_gcp.configuration import BackfillOptions, SendRule
 from orthanc_gcp.custody.intake.backfill import Backfill
 from orthanc_gcp.custody.intake.backfill_studies import BackfillStudies, Stage
 from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
+from orthanc_gcp.custody.intake.protection import Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.reporting.backfill_progress import progress
 from orthanc_gcp.errors import OrthancError
@@ -26,11 +27,13 @@ from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Outcome, Transfer
 from orthanc_gcp.ledger.schema import Priority, State, key_values, transfers
 from orthanc_gcp.ledger.upgrade import prepare
+from orthanc_gcp.orthanc.recycling import StorageLimits
 from orthanc_gcp.orthanc.resources import OrthancSource
 from orthanc_gcp.orthanc.rest import OrthancRest
 from tests.support.front import Front
 from tests.support.orthanc import Orthanc
-from tests.support.site import ACCOUNT, make_study
+from tests.support.site import ACCOUNT, make_instance, make_study
+from tests.support.transfers import events_of
 
 _IS_RUN = key_values.c.name.like("backfill:%")
 
@@ -60,6 +63,7 @@ class Desk:
         tags: dict[str, str] | None = None,
         store: str = "first",
         url: str = "",
+        patients: int = 0,
     ) -> None:
         stores = {account: StoreName(store) for account in accounts}
         self.ledger = Ledger(database.connect(database.url_of("", folder)), stores=stores)
@@ -73,6 +77,14 @@ class Desk:
         self.follower = Follower(self.ledger, archive, rules, self.clock, lambda: None, since)
         self.follower.step()
         self.backlog = BackfillStudies(self.ledger, self.follower.source, accounts)
+        protection = Protection(
+            self.ledger,
+            archive,
+            self.clock,
+            enabled=True,
+            up_to_percent=80,
+            configured=StorageLimits(patients=patients),
+        )
         self.backfill = Backfill(
             self.ledger,
             archive,
@@ -82,6 +94,7 @@ class Desk:
             lambda: False,
             lambda: None,
             self.follower.is_index,
+            protection.recycles,
         )
 
     def fill(self) -> None:
@@ -135,10 +148,11 @@ class Desk:
 
 
 @pytest.fixture
-def orthanc(tmp_path):
+def orthanc(tmp_path, request):
     configuration = {
         "MaximumStorageCacheSize": 0,  # it gives no file from its memory
         "StableAge": 3600,  # that a study is complete is a change, for which a backfill would wait
+        **getattr(request, "param", {}),
     }
     with Orthanc(tmp_path / "orthanc", configuration, plugins=()) as orthanc:
         yield orthanc
@@ -159,6 +173,11 @@ def desk(tmp_path, orthanc):
 
 def upload(orthanc: Orthanc, files: list[bytes]) -> list[str]:
     return [orthanc.json("POST", "/instances", content)["ID"] for content in files]
+
+
+def receive(orthanc: Orthanc, patient: str) -> str:
+    """A new study of a patient."""
+    return orthanc.json("POST", "/instances", make_instance(patient=patient))["ParentStudy"]
 
 
 def test_what_a_ledger_has_forgotten_of_a_study_is_written_down_again(orthanc, desk):
@@ -221,7 +240,7 @@ def test_what_comes_meanwhile_is_live_and_never_written_down_twice(orthanc, desk
     assert len(one.rows()) == 6
 
 
-def test_what_is_deleted_is_left_out(orthanc, desk):
+def test_what_is_deleted_is_left_out(orthanc, desk, caplog):
     gone = upload(orthanc, make_study(instances=3))
     half = upload(orthanc, make_study(instances=2))
     one = desk(BackfillOptions(max_queued_instances=1))
@@ -235,7 +254,40 @@ def test_what_is_deleted_is_left_out(orthanc, desk):
         one.fill()
     assert {row.orthanc_id for row in one.rows()} == {waiting.orthanc_id, half[0]}
     assert one.backlog.run.stage is Stage.FINISHED
-    assert one.progress()["Studies"] == {"Done": 2, "Total": 2}
+    told = one.progress()
+    assert told["Studies"] == {"Done": 2, "Total": 2}
+    gone = 1 if waiting.orthanc_id == half[1] else 2
+    assert (told["GoneStudies"], told["RecycledStudies"]) == (gone, 0)
+    assert f"all 2 studies are done, but {gone} of them were gone" in caplog.text
+    assert events_of(one.ledger, "studies missing") == []
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+@pytest.mark.parametrize("orthanc", [{"MaximumPatientCount": 5}], indirect=True)
+def test_what_is_recycled_before_its_turn_is_said(orthanc, desk, caplog, looked_up):
+    """It was not protected, as nothing of it is written down yet."""
+    oldest = [receive(orthanc, name) for name in "ABC"]
+    time.sleep(1.1 - time.time() % 1)  # Orthanc tells of whole seconds when a study was changed
+    for name in "DE":
+        receive(orthanc, name)
+    one = desk(BackfillOptions(max_queued_instances=1), patients=5)
+    while one.backlog.left() == 0:
+        one.step()
+    if looked_up:
+        one.fill()
+    for name in "FGH":
+        receive(orthanc, name)
+    for _ in range(10):
+        one.follower.step()
+        one.fill()
+        one.send(1)
+    told = one.progress()
+    assert told["State"] == "Finished"
+    assert (told["GoneStudies"], told["RecycledStudies"]) == (3, 3)
+    said = [event.detail for event in events_of(one.ledger, "studies missing")]
+    assert all(study in " ".join(said) for study in oldest)
+    assert all(words in caplog.text for words in said)
+    assert "all 5 studies are done, but 3 of them were gone" in caplog.text
 
 
 @pytest.mark.parametrize("listed", [False, True])

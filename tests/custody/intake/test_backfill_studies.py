@@ -27,9 +27,11 @@ def test_a_run_from_its_beginning_to_its_end(ledger, studies, clock):
     studies.drop(run, ["s1"], 5)
     studies.drop(run, [], 2)
     assert (studies.left(), studies.run.recorded) == (1, 7)
+    studies.drop(run, ["s2"], 0, gone=1, recycled=1)
     clock.now += 60
     studies.finish(run)
-    assert studies.run == Run(1, Stage.FINISHED, BEGIN, BEGIN + 60, 2, 7)
+    ended = Run(1, Stage.FINISHED, BEGIN, BEGIN + 60, 2, 7, gone=1, recycled=1)
+    assert studies.run == ended
 
 
 def test_nothing_of_an_older_run_changes_a_newer_one(studies):

@@ -88,6 +88,8 @@ def test_it_has_ended(ledger, studies, read, clock):
         "Paused": False,
         "Open": True,
         "Studies": {"Done": 1, "Total": 1},
+        "GoneStudies": 0,
+        "RecycledStudies": 0,
         "Unreadable": 0,
         "Waiting": nothing,
         "Sending": nothing,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -41,6 +41,8 @@ MOST_UNLISTED = 20
 """So many studies may wait for Orthanc to be able to list them; with more, none is looked up."""
 ASK_EVERY = 0.5
 """Seconds between two questions whether somebody has paused it."""
+_SHOWN = 5
+"""So many studies that are gone are named in a message."""
 
 
 @dataclass
@@ -55,27 +57,30 @@ class _LookedUp:
         As the ledger has it when all others are written down.
     change
         The newest when they were looked up.
+    gone
+        Those that Orthanc does not have any more, or not whole.
     """
 
     source: str
     run: Run
     change: int = 0
     studies: deque[tuple[str, list[str]]] = field(default_factory=deque)
+    gone: set[str] = field(default_factory=set)
 
     def is_of(self, source: str, run: Run) -> bool:
         """Whether all others are written down: not in a ledger that is an earlier state by now."""
         mine = self.source, self.run.number, self.run.recorded
         return (source, run.number, run.recorded) == mine
 
-    def take(self, most: int) -> tuple[list[str], list[str]]:
-        """The next instances, and the studies that end with them."""
-        portion: list[str] = []
+    def take(self, most: int) -> tuple[dict[str, str], list[str]]:
+        """The next instances, each with its study, and the studies that end with them."""
+        portion: dict[str, str] = {}
         ended = []
         while self.studies and len(portion) < most:
             study, instances = self.studies[0]
-            some = most - len(portion)
-            portion += instances[:some]
-            del instances[:some]
+            some = instances[: most - len(portion)]
+            portion |= dict.fromkeys(some, study)
+            del instances[: len(some)]
             if not instances:
                 ended.append(study)
                 self.studies.popleft()
@@ -96,6 +101,8 @@ class Backfill:
     is_index
         Whether Orthanc has, as was seen just now, the index that the ledger calls so: what another
         one in its place does not have was not deleted.
+    recycles
+        Whether Orthanc may delete something by itself.
     """
 
     def __init__(
@@ -108,8 +115,9 @@ class Backfill:
         stopping: Callable[[], bool],
         on_arrival: Callable[[], None],
         is_index: Callable[[str], bool] = lambda _source: True,
+        recycles: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._is_index = is_index
+        self._is_index, self._recycles = is_index, recycles
         self._ledger, self._orthanc, self._rules = ledger, orthanc, rules
         self._guard = LoopGuard(ledger, orthanc)
         self._options, self._timetable = options, Timetable(options.schedule if options else ())
@@ -204,7 +212,7 @@ class Backfill:
         room = (most_queued - unsent) // max(1, len(self._rules.accounts))
         if room <= 0 and unsent:
             return False
-        recorded = self._record(studies, run, *found.take(min(RECORDED_AT_ONCE, max(1, room))))
+        recorded = self._record(studies, run, found, min(RECORDED_AT_ONCE, max(1, room)))
         found.run = replace(run, recorded=run.recorded + recorded)
         return True
 
@@ -215,6 +223,8 @@ class Backfill:
             if instances is None:
                 continue
             found.studies.append((study, instances))
+            if not instances:
+                found.gone.add(study)
             count += len(instances)
             if count >= INSTANCES_AT_ONCE:
                 break
@@ -250,24 +260,30 @@ class Backfill:
                 f"Orthanc does not list the instances of {count} studies: the backfill waits for it"
             )
 
-    def _record(
-        self, studies: BackfillStudies, run: Run, instances: list[str], ended: list[str]
-    ) -> int:
+    def _record(self, studies: BackfillStudies, run: Run, found: _LookedUp, most: int) -> int:
+        instances, ended = found.take(most)
         try:
-            arrivals = self._arrivals(studies.source, instances)
+            arrivals, absent = self._arrivals(studies.source, list(instances))
             recorded = self._ledger.arrivals.record(arrivals)
+            found.gone.update(instances[one] for one in absent)
+            gone = [study for study in ended if study in found.gone]
+            recycled = self._say_recycled(studies.source, gone)
         except Exception:
             self._looked_up = None  # what was taken from it is looked up again
             raise
-        studies.drop(run, ended, recorded)
+        studies.drop(run, ended, recorded, len(gone), recycled)
         self._on_arrival()
         return recorded
 
-    def _arrivals(self, source: str, instances: list[str]) -> list[NewTransfer]:
+    def _arrivals(
+        self, source: str, instances: list[str]
+    ) -> tuple[list[NewTransfer], Collection[str]]:
+        """What is to be written down of some instances, and those that Orthanc does not have."""
         found, unreadable = self._orthanc.describe_each(instances)
         if not self._is_index(source):
             raise OrthancError("which index Orthanc has is not known just now")
         described = {one.orthanc_id: one for one in found}
+        absent = set(instances) - described.keys() - set(unreadable)
         arrivals: list[NewTransfer] = []
         for instance in instances:
             if instance not in described:  # it was deleted
@@ -279,7 +295,20 @@ class Backfill:
                 unreadable.append(instance)
         if unreadable:
             self._remember_unreadable(source, unreadable)
-        return self._guard.recognize(arrivals)
+        return self._guard.recognize(arrivals), absent
+
+    def _say_recycled(self, source: str, gone: Sequence[str]) -> int:
+        """How many of studies that are gone Orthanc may have recycled: that is said."""
+        if not gone or not self._recycles():
+            return 0
+        words = (
+            f"the backfill: {len(gone)} studies of Orthanc {source} are gone, or not whole any "
+            f"more, before they were sent ({', '.join(gone[:_SHOWN])}): they were recycled or "
+            "deleted, and what of them was not sent otherwise is lost"
+        )
+        _log.error("%s", words)
+        self._ledger.events.add_to_each(self._rules.accounts, "studies missing", words)
+        return len(gone)
 
     def _remember_unreadable(self, source: str, unreadable: list[str]) -> None:
         """Leave them to the follower, which tries them again."""
@@ -294,7 +323,10 @@ class Backfill:
         if studies.any_unsettled():
             return False
         studies.finish(run)
-        _log.warning("the backfill has ended: all %d studies are done", run.studies)
+        words = f"the backfill has ended: all {run.studies} studies are done"
+        if run.gone:
+            words += f", but {run.gone} of them were gone, or not whole any more, before their turn"
+        _log.warning("%s", words)
         return True
 
     # -- When -----------------------------------------------------------------------------------

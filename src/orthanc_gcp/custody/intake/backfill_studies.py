@@ -46,6 +46,9 @@ class Run:
     destinations
         Those that all of them are written down for, but for those that are still to be; none of a
         release that did not write it down.
+    gone, recycled
+        Studies that Orthanc did not have any more, or not whole, when it was their turn; those of
+        them that it may have recycled.
     """
 
     number: int
@@ -55,6 +58,8 @@ class Run:
     studies: int = 0
     recorded: int = 0
     destinations: tuple[int, ...] = ()
+    gone: int = 0
+    recycled: int = 0
 
 
 class BackfillStudies:
@@ -184,9 +189,26 @@ class BackfillStudies:
         with self._ledger.reading() as connection:
             return list(connection.scalars(query))
 
-    def drop(self, run: Run, studies: Sequence[str], recorded: int) -> None:
-        """These studies are done where the accounts send by now; so many more were written down."""
-        self._advance(run, lambda now: replace(now, recorded=now.recorded + recorded))
+    def drop(
+        self, run: Run, studies: Sequence[str], recorded: int, gone: int = 0, recycled: int = 0
+    ) -> None:
+        """These studies are done where the accounts send by now; so many more were written down.
+
+        Parameters
+        ----------
+        gone, recycled
+            So many of these studies, see :class:`Run`.
+        """
+
+        def advanced(now: Run) -> Run:
+            return replace(
+                now,
+                recorded=now.recorded + recorded,
+                gone=now.gone + gone,
+                recycled=now.recycled + recycled,
+            )
+
+        self._advance(run, advanced)
         if not studies:
             return
         mine = {*self.destinations}

@@ -92,9 +92,10 @@ class Protection:
         OrthancError
             Orthanc cannot be asked just now.
         """
-        if self._known is None:
-            self._known = self._recycling.limits(self._configured)
-        return self._known.recycles
+        known = self._known  # other threads ask, too, while it is asked for anew
+        if known is None:
+            known = self._known = self._recycling.limits(self._configured)
+        return known.recycles
 
     def may_be_recycled(self, row: Transfer, absent_since: float) -> bool:
         """Whether an instance that Orthanc does not have any more may have been recycled.

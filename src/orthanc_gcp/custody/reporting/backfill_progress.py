@@ -30,6 +30,8 @@ class BackfillProgress:
         Whether it is in its hours.
     studies_done, studies
         Those that were written down, and all.
+    gone, recycled
+        See :class:`orthanc_gcp.custody.intake.backfill_studies.Run`.
     unreadable
         Instances of which the rules ask for what Orthanc cannot read: they are not written down.
     counts
@@ -45,6 +47,8 @@ class BackfillProgress:
     open: bool
     studies_done: int
     studies: int
+    gone: int
+    recycled: int
     unreadable: int
     counts: TransferCounts
     bytes_per_second: float
@@ -60,6 +64,8 @@ class BackfillProgress:
             "Paused": self.paused,
             "Open": self.open,
             "Studies": {"Done": self.studies_done, "Total": self.studies},
+            "GoneStudies": self.gone,
+            "RecycledStudies": self.recycled,
             "Unreadable": self.unreadable,
             **self.counts.as_json(),
             "BytesPerSecond": round(self.bytes_per_second, 1),
@@ -101,6 +107,8 @@ def progress(
         open=timetable.is_open(now),
         studies_done=done,
         studies=done + left,
+        gone=run.gone,
+        recycled=run.recycled,
         unreadable=len(ledger.arrivals.unreadable(studies.source)),
         counts=counts,
         bytes_per_second=recent.bytes / window,
