@@ -88,6 +88,7 @@ class Guard(StrEnum):
     REMOVED = "removed"  # not any more: somebody has taken our protection away
     NO_ROOM = "no_room"  # not, as too much of Orthanc's storage is protected
     REFUSED = "refused"  # not, as Orthanc does not let us
+    BEGUN_REFUSED = "begun_refused"  # by us, or not: Orthanc's answer was an error
     # Orthanc does not have it, and may have it again
     GONE = "gone"  # was not
     BEGUN_GONE = "begun_gone"  # may have been, by us

@@ -80,7 +80,7 @@ def test_the_total_is_of_what_is_protected(ledger, clock):
     assert Patients(ledger).total("nothing") == (0, 0)
     assert Patients(ledger).unprotected() == 0, "nothing of them is to be sent"
     put(ledger, "x", study_instance_uid="1")
-    assert Patients(ledger).unprotected() == 5
+    assert Patients(ledger).unprotected() == 6
     assert Patients(ledger).unprotected("other") == 0
     Patients(ledger).set_sizes(ORTHANC, {"own": 50, "wanted": 7})
     assert Patients(ledger).total(ORTHANC) == (3, 70)

@@ -661,6 +661,56 @@ def test_an_orthanc_that_does_not_let_us(room, monkeypatch, caplog):
     assert len(room.states) == 3
 
 
+@pytest.mark.parametrize("absent_for", [0, 2 * ABSENT_FOR])
+def test_what_was_protected_though_the_answer_was_an_error_is_released(
+    room, monkeypatch, absent_for
+):
+    """As by a proxy that does not wait for it."""
+    protect = room.source.recycling.protect
+
+    def times_out(name, *, protected):
+        protect(name, protected=protected)
+        raise OrthancRefusedError("504", status=504)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "protect", times_out)
+        room.receive("A").read()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.BEGUN_REFUSED})
+    assert Patients(room.ledger).unprotected() == 1, "as far as is known"
+    if absent_for:
+        with monkeypatch.context() as patch:
+            absent(patch, room, "A")
+            room.scan().scan(absent_for)
+    room.settle("A")
+    room.scan()
+    assert (room.protected, room.guards) == ({"A": False}, {})
+
+
+def test_what_an_error_has_left_is_protected_by_the_next_scan(room, monkeypatch):
+    def fails(*_args, **_more):
+        raise OrthancRefusedError("502", status=502)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.source.recycling, "protect", fails)
+        room.receive("A", "B").read()
+    room.protect("A")
+    room.scan()
+    assert room.guards == dict.fromkeys("AB", Guard.OWN)
+    assert room.protected == {"A": True, "B": True}
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_what_is_confirmed_is_forgotten_where_orthanc_never_lets_us(room, monkeypatch, status):
+    def refuse(*_args, **_more):
+        raise OrthancRefusedError("no", status=status)
+
+    monkeypatch.setattr(room.source.recycling, "protect", refuse)
+    room.receive("A", "B").read()
+    room.settle("A")
+    room.scan()
+    assert list(room.guards) == ["B"]
+
+
 @pytest.mark.parametrize("status", [400, 404])
 def test_patients_that_a_proxy_hides_are_not_gone(room, clock, status):
     """It lets through what other plugins and viewers need, and no path of patients."""

@@ -31,8 +31,16 @@ from orthanc_gcp.reasons import TransferReason
 __all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
 
 _PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (Guard.NO_ROOM, Guard.REFUSED, Guard.REMOVED, Guard.GONE, Guard.BEGUN_GONE)
-_TO_BE_TRIED = (Guard.WANTED, Guard.NO_ROOM, Guard.REFUSED)
+_UNPROTECTED = (
+    Guard.NO_ROOM,
+    Guard.REFUSED,
+    Guard.BEGUN_REFUSED,
+    Guard.REMOVED,
+    Guard.GONE,
+    Guard.BEGUN_GONE,
+)
+"""As far as is known."""
+_TO_BE_TRIED = (Guard.WANTED, Guard.NO_ROOM, Guard.REFUSED, Guard.BEGUN_REFUSED)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE, Guard.BEGUN_GONE)
 """What is known since a moment."""
 _DELETED = (Guard.OWN_DELETED, Guard.FOREIGN_DELETED)

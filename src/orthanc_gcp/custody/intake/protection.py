@@ -33,11 +33,12 @@ SHARE = 10
 STEP = 0.1
 """Seconds after which a page of changes is read between."""
 _GONE = (Guard.GONE, Guard.BEGUN_GONE)
-_OURS = (Guard.BEGUN, Guard.OWN, Guard.BEGUN_GONE, Guard.OWN_DELETED)
+_OURS = (Guard.BEGUN, Guard.BEGUN_REFUSED, Guard.OWN, Guard.BEGUN_GONE, Guard.OWN_DELETED)
 """What may be protected by us, also where Orthanc does not have it just now."""
 _KNOWN = (*_OURS, Guard.FOREIGN, Guard.FOREIGN_DELETED, Guard.REMOVED)
 _ABSENT = {
     Guard.BEGUN: Guard.BEGUN_GONE,
+    Guard.BEGUN_REFUSED: Guard.BEGUN_GONE,
     Guard.BEGUN_GONE: Guard.BEGUN_GONE,
     Guard.OWN: Guard.OWN_DELETED,
     Guard.OWN_DELETED: Guard.OWN_DELETED,
@@ -45,6 +46,8 @@ _ABSENT = {
     Guard.FOREIGN_DELETED: Guard.FOREIGN_DELETED,
 }
 """What becomes of one that Orthanc does not have; all others are gone."""
+_UNDONE = range(400, 500)
+"""The answers that say that nothing was done."""
 PORTION = 50
 """So many patients are asked for one after the other."""
 
@@ -396,7 +399,9 @@ class Protection:
                     guards[name] = Guard.GONE
             except OrthancRefusedError as error:
                 self._report_refusal(error)
-                guards[name] = Guard.REFUSED
+                # Orthanc may have done what a proxy before it did not wait for.
+                is_undone = error.status in _UNDONE
+                guards[name] = Guard.REFUSED if is_undone else Guard.BEGUN_REFUSED
         self._patients.set_guards(source, guards)
         done = [name for name in names if name not in guards]
         undone = set(done) - self._patients.own(source, done)
@@ -447,13 +452,20 @@ class Protection:
             there = self._recycling.protect(name, protected=False)
         except OrthancRefusedError as error:
             self._report_refusal(error)
-            return False
+            return self._is_unprotected(name)
         now = self._clock.now()
         since = self._absent.pop(name, now)
         if there:
             return True
         self._absent[name] = since
         return now - since >= ABSENT_FOR
+
+    def _is_unprotected(self, name: str) -> bool:
+        """Whether Orthanc has a patient, not protected, for all that it has refused."""
+        try:
+            return self._recycling.is_protected(name) is False
+        except OrthancRefusedError:
+            return False
 
     def _give_up_newest(self, source: str) -> None:
         """What is protected has grown: leave Orthanc the room that it needs to receive."""
