@@ -15,7 +15,7 @@ from orthanc_gcp.custody.intake.changes import SWEEP_EVERY, Follower
 from orthanc_gcp.custody.intake.inventory import COMPARE_AT_MOST_EVERY
 from orthanc_gcp.custody.intake.missing import MISSING_ALONE_FOR
 from orthanc_gcp.custody.intake.on_demand import send_on_demand
-from orthanc_gcp.custody.intake.open_transfers import close
+from orthanc_gcp.custody.intake.open_transfers import close, hand_over
 from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
 from orthanc_gcp.custody.intake.rules import Rules
@@ -415,6 +415,20 @@ def test_what_was_written_down_elsewhere_is_protected_too(room):
     room.settle("B", State.WAITING)
     room.scan()
     assert room.protected == {"A": True, "B": True}
+
+
+def test_what_is_handed_over_is_protected_from_then_on(room, clock):
+    """Not from when the other Orthanc had received it: who deletes it then has deleted it."""
+    room.receive("A").read()
+    with room.ledger.writing() as connection:
+        connection.execute(transfers.update().values(source="gone"))
+    room.scan()
+    assert room.guards == {}
+    clock.now += 1000
+    assert hand_over(room.ledger, room.source, "gone", room.follower.source) == 1
+    room.scan()
+    assert room.protected == {"A": True}
+    assert not room.protection.may_be_recycled(room.row(), clock.now)
 
 
 def test_one_study_of_two_patients(room):

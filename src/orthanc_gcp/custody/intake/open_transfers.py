@@ -275,6 +275,7 @@ def _move(ledger: Ledger, rows: Sequence[Any], there: dict[str, Description], to
                     attachment_uuid=there[row.orthanc_id].attachment_uuid,
                     stored_sha256=unsure_where(of.worker.is_not(None)),
                     change_seq=0,
+                    queued_at=ledger.now(),  # its patient is protected here from now on
                 )
             )
             if changed.rowcount:
