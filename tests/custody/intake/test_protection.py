@@ -888,6 +888,40 @@ def test_what_somebody_deletes_does_not_count_any_more(room, clock):
     assert (room.guards["A"], room.protected["A"]) == (Guard.OWN, True)
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("seconds", [5, 1000])
+def test_what_was_deleted_counts_as_that_when_its_patient_is_received_again(
+    room, clock, foreign, seconds
+):
+    """As a study that was corrected, while nothing of it was looked at."""
+    room.receive("A")
+    if foreign:
+        room.protect("A")
+    room.read().scan()
+    clock.now += seconds
+    room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
+    room.scan()
+    clock.now += seconds
+    room.receive("A").read()
+    assert (room.protected, room.guards) == ({"A": True}, {"A": Guard.OWN})
+    for number in (0, 1):
+        assert not room.protection.may_be_recycled(room.row(number), clock.now)
+
+
+def test_what_was_recycled_after_it_was_deleted_and_received_again_is_lost(room, clock):
+    room.receive("A").read()
+    room.orthanc.json("DELETE", f"/patients/{room.patients['A']}")
+    room.receive(*"BCDE").read().scan()
+    clock.now += 1000
+    room.receive("A").read().scan()
+    assert room.guards["A"] == Guard.NO_ROOM
+    clock.now += 1000
+    room.settle("B")
+    room.scan()
+    assert room.protected["A"]
+    assert room.protection.may_be_recycled(room.row(5), clock.now)
+
+
 def absent(monkeypatch, room, *names):
     """Orthanc does not have these patients, for as long as it lasts."""
     recycling = room.source.recycling
@@ -915,8 +949,11 @@ def test_what_is_ours_stays_ours_while_it_is_absent(room, clock, monkeypatch, se
         room.scan()
         assert Guard.OWN not in room.guards.values()
         room.scan(seconds)
+    clock.now += 1000
     room.start().scan()
     assert room.guards == {"A": Guard.OWN, "B": Guard.FOREIGN, "C": Guard.OWN}
+    recycled = [room.protection.may_be_recycled(room.row(row), clock.now) for row in range(3)]
+    assert recycled == [False, False, True], "of C it is not known"
     for name in "ABC":
         room.settle(name)
     room.scan()

@@ -44,6 +44,9 @@ _TO_BE_TRIED = (Guard.WANTED, Guard.NO_ROOM, Guard.REFUSED, Guard.BEGUN_REFUSED)
 _SEEN = (Guard.OWN, Guard.FOREIGN, Guard.GONE, Guard.BEGUN_GONE)
 """What is known since a moment."""
 _DELETED = (Guard.OWN_DELETED, Guard.FOREIGN_DELETED)
+_ON_ITS_WAY = (Guard.WANTED, Guard.BEGUN)
+_BACK = (*_ON_ITS_WAY, Guard.OWN, Guard.FOREIGN)
+"""What becomes of one that was deleted, and is received again: it was never seen unprotected."""
 _LEFT = (State.HELD, State.WAITING, State.DELAYED, State.QUARANTINED)
 """The states of what may be lost; what is being sent is looked at by those who send it."""
 _SOON = 60.0
@@ -59,7 +62,7 @@ class Patient:
     ----------
     since
         When it was seen to be protected, or gone, in seconds since 1970, UTC; None while it is
-        neither.
+        neither. What was protected until somebody has deleted it keeps that, once it is back.
     size_bytes
         What it takes of Orthanc's storage, as far as is known.
     """
@@ -181,17 +184,18 @@ class Patients:
         ]
         if not changes:
             return
-        value = sql.bindparam("value", type_=sql.Text)
-        was = sql.or_(*(value == sql.literal(guard.value) for guard in _DELETED))
+        value, since = sql.bindparam("value", type_=sql.Text), patients.c.since
+        moment = sql.bindparam("moment", type_=sql.Float)
+        is_back = _is(value, _BACK) & _is(patients.c.guard, (*_DELETED, *_ON_ITS_WAY))
+        kept = sql.case(
+            (_is(value, _DELETED), since),
+            (is_back, sql.func.coalesce(since, moment)),
+            else_=moment,
+        )
         statement = (
             patients.update()
             .where(mine, patients.c.orthanc_id == sql.bindparam("name"))
-            .values(
-                guard=value,
-                since=sql.case(
-                    (was, patients.c.since), else_=sql.bindparam("moment", type_=sql.Float)
-                ),
-            )
+            .values(guard=value, since=kept)
         )
         with self._ledger.writing() as connection:
             connection.execute(statement, changes)
@@ -207,7 +211,7 @@ class Patients:
             connection.execute(
                 patients.update()
                 .where(*mine, patients.c.guard == Guard.BEGUN)
-                .values(guard=Guard.OWN, since=now)
+                .values(guard=Guard.OWN, since=sql.func.coalesce(patients.c.since, now))
             )
             query = sql.select(patients.c.orthanc_id).where(*mine, patients.c.guard == Guard.OWN)
             return set(connection.scalars(query))
@@ -417,6 +421,11 @@ class Patients:
             if (row.study_instance_uid, row.patient_orthanc_id) not in known
         ]
         return found, (rows[-1].priority, rows[-1].id) if len(rows) == _ROWS else None
+
+
+def _is(value: sql.ColumnElement[Any], guards: Sequence[Guard]) -> sql.ColumnElement[bool]:
+    """Whether a guard is one of some, where many rows are changed at once: IN is not for that."""
+    return sql.or_(*(value == sql.literal(guard.value) for guard in guards))
 
 
 def _is_in_need() -> sql.ColumnElement[bool]:
