@@ -202,6 +202,28 @@ def test_what_is_lost_with_a_patient(ledger, clock):
     assert Patients(ledger).lose(ORTHANC, {"p": BEGIN, "q": BEGIN}) == {(A, "2"): 1}
 
 
+def test_what_was_written_down_lately_and_is_gone_is_not_covered(ledger, clock):
+    mine = {"study_instance_uid": "1", "patient_orthanc_id": "p"}
+    put(ledger, "a", **mine)
+    clock.now += 61
+    put(ledger, *"bc", **mine)
+    put(ledger, "d", **mine, state=State.CONFIRMED)
+    put(ledger, "e", study_instance_uid="1", patient_orthanc_id="q")
+    put(ledger, "f", **mine, source="other")
+    Patients(ledger).add(ORTHANC, {"p": {"1"}, "q": {"1"}}, {})
+    found = Patients(ledger).written_down_lately(ORTHANC, ["p"])
+    assert sorted(found.values()) == ["b", "c"]
+    clock.now += 1
+    Patients(ledger).note_absent([row for row, name in found.items() if name == "b"])
+    Patients(ledger).set_guards(ORTHANC, {"p": Guard.FOREIGN})
+    with ledger.reading() as connection:
+        query = sql.select(transfers.c.orthanc_id, transfers.c.absent_since)
+        since = dict(connection.execute(query.where(transfers.c.source == ORTHANC)).all())
+    assert since == dict.fromkeys("acde") | {"b": BEGIN + 61}
+    assert not Patients(ledger).covers(row_of(ledger, "b"), since["b"])
+    assert Patients(ledger).covers(row_of(ledger, "c"), clock.now)
+
+
 def test_forgotten_and_copied(ledger):
     Patients(ledger).add(ORTHANC, {"p": {"study"}, "q": {"2"}}, {"p": 5})
     Patients(ledger).copy(ORTHANC, "copy")

@@ -20,6 +20,7 @@ from orthanc_gcp.custody.intake.patients import Patients
 from orthanc_gcp.custody.intake.protection import SCAN_EVERY, Protection
 from orthanc_gcp.custody.intake.rules import Rules
 from orthanc_gcp.custody.outcomes import ABSENT_FOR
+from orthanc_gcp.custody.transfer.absence import of_absent
 from orthanc_gcp.errors import OrthancRefusedError, OrthancUnavailableError
 from orthanc_gcp.ledger.rows import COLUMNS, Transfer
 from orthanc_gcp.ledger.schema import Guard, State, lost_changes, patients, transfers
@@ -129,6 +130,14 @@ class Room:
         with self.ledger.reading() as connection:
             query = sql.select(*COLUMNS).order_by(transfers.c.id)
             return Transfer(*connection.execute(query).all()[number])
+
+    def state_without(self, number):
+        """What becomes of a row when Orthanc does not have its instance from now on, if not yet."""
+        row, now = self.row(number), self.ledger.now()
+        row = replace(row, absent_since=row.absent_since or now)
+        return of_absent(
+            row, now + ABSENT_FOR, lambda _: True, self.protection.may_be_recycled
+        ).state
 
 
 @pytest.fixture
@@ -868,6 +877,43 @@ def test_a_patient_that_is_back_is_not_lost(room, clock):
     room.receive("E").read().scan()
     assert room.protected["E"]
     assert State.LOST not in room.states
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_was_recycled_is_lost_though_its_patient_is_back_at_once(room, clock, seen):
+    """And is protected so soon that it might have been all the time."""
+    room.receive(*"ABCDE").read().scan()
+    assert room.guards["E"] == Guard.NO_ROOM
+    room.receive("F")
+    if seen:
+        room.scan()
+        assert room.guards["E"] == Guard.GONE
+        room.settle("F")
+    room.settle("A")
+    clock.now += 10
+    room.receive("E").read().scan()
+    assert (room.guards["E"], room.protected["E"]) == (Guard.OWN, True)
+    assert room.state_without(4) == State.LOST
+    assert room.state_without(-1) == State.WITHDRAWN
+
+
+def test_what_is_there_when_its_patient_is_protected_at_last_is_covered(room, clock):
+    room.receive(*"ABCDE").read().scan()
+    room.settle("A")
+    clock.now += 10
+    room.scan()
+    assert room.guards["E"] == Guard.OWN
+    assert room.state_without(4) == State.WITHDRAWN
+
+
+def test_what_orthanc_does_not_describe_just_then_is_not_absent(room, clock, monkeypatch):
+    room.receive(*"ABCDE").read().scan()
+    room.settle("A")
+    clock.now += 10
+    monkeypatch.setattr(room.source, "describe_each", lambda names, *_: ([], list(names)))
+    room.scan()
+    assert room.guards["E"] == Guard.OWN
+    assert room.state_without(4) == State.WITHDRAWN
 
 
 def test_what_somebody_deletes_does_not_count_any_more(room, clock):

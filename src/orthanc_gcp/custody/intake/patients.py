@@ -28,10 +28,11 @@ from orthanc_gcp.ledger.schema import (
 from orthanc_gcp.ledger.versions import reopen_versions
 from orthanc_gcp.reasons import TransferReason
 
-__all__ = ["Patient", "Patients", "Total", "UnprotectedRow"]
+__all__ = ["COVERED", "UNPROTECTED", "Patient", "Patients", "Total", "UnprotectedRow"]
 
-_PROTECTED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
-_UNPROTECTED = (
+COVERED = (Guard.BEGUN, Guard.OWN, Guard.FOREIGN)
+"""Protected, or at any moment now."""
+UNPROTECTED = (
     Guard.NO_ROOM,
     Guard.REFUSED,
     Guard.BEGUN_REFUSED,
@@ -273,7 +274,8 @@ class Patients:
         """
         of, now = transfers.c, self._ledger.now()
         with self._ledger.writing() as connection:
-            rows = connection.execute(_unsent_of(source, list(absent_since))).all()
+            mine = _unsent_of(source, list(absent_since)).with_for_update()
+            rows = connection.execute(mine).all()
             for some in portions([row.id for row in rows], MOST_PARAMETERS):
                 connection.execute(
                     transfers.update()
@@ -293,6 +295,30 @@ class Patients:
                 reopen_versions(connection, now, some)
         return Counter((row.account, row.study_instance_uid) for row in rows)
 
+    def written_down_lately(self, source: str, names: Sequence[str]) -> dict[int, str]:
+        """What a protection of these patients would cover that begins only now.
+
+        Returns
+        -------
+        dict
+            Its rows, by their ids -> the instances, by Orthanc's identifiers.
+        """
+        lately = transfers.c.queued_at >= self._ledger.now() - _SOON
+        with self._ledger.reading() as connection:
+            rows = connection.execute(_unsent_of(source, names).where(lately)).all()
+        return {row.id: row.orthanc_id for row in rows}
+
+    def note_absent(self, rows: Sequence[int]) -> None:
+        """Orthanc does not have the instances of these rows, maybe since they were written down."""
+        of = transfers.c
+        with self._ledger.writing() as connection:
+            for some in portions(rows, MOST_PARAMETERS):
+                connection.execute(
+                    transfers.update()
+                    .where(of.id.in_(some), of.state.in_(_LEFT), of.absent_since.is_(None))
+                    .values(absent_since=of.queued_at)
+                )
+
     def copy(self, source: str, to: str) -> None:
         """An index is a copy of another: what is protected in that one is protected in it, too."""
         with self._ledger.writing() as connection:
@@ -304,7 +330,7 @@ class Patients:
 
     def total(self, source: str) -> Total:
         """All of an index that are protected, by us or by somebody else, as far as is known."""
-        return self._total_of(source, _PROTECTED)
+        return self._total_of(source, COVERED)
 
     def not_protected_yet(self, source: str) -> Total:
         """All of an index that are still to be protected, as far as is known."""
@@ -322,7 +348,7 @@ class Patients:
         """All that are protected, by us or by somebody else, those first that take most."""
         query = (
             sql.select(patients)
-            .where(patients.c.source == source, patients.c.guard.in_(_PROTECTED))
+            .where(patients.c.source == source, patients.c.guard.in_(COVERED))
             .order_by(patients.c.size_bytes.desc(), patients.c.orthanc_id)
         )
         with self._ledger.reading() as connection:
@@ -345,9 +371,7 @@ class Patients:
         Those that are gone count until it is known that they are lost; what is closed, or handed
         over to another Orthanc, does not.
         """
-        query = sql.select(sql.func.count()).where(
-            patients.c.guard.in_(_UNPROTECTED), _is_in_need()
-        )
+        query = sql.select(sql.func.count()).where(patients.c.guard.in_(UNPROTECTED), _is_in_need())
         if source is not None:
             query = query.where(patients.c.source == source)
         with self._ledger.reading() as connection:
@@ -454,16 +478,12 @@ def _unsent_of(source: str, names: Sequence[str]) -> sql.Select[Any]:
     mine = sql.select(study.study_instance_uid).where(
         study.source == source, study.orthanc_id.in_(names)
     )
-    return (
-        sql.select(of.id, of.account, of.study_instance_uid)
-        .where(
-            of.source == source,
-            of.study_instance_uid.in_(mine),  # by which they are found
-            of.patient_orthanc_id.in_(names),
-            of.state.in_(_LEFT),
-            sql.func.coalesce(of.reason, "") != TransferReason.LOST,
-        )
-        .with_for_update()
+    return sql.select(of.id, of.account, of.study_instance_uid, of.orthanc_id).where(
+        of.source == source,
+        of.study_instance_uid.in_(mine),  # by which they are found
+        of.patient_orthanc_id.in_(names),
+        of.state.in_(_LEFT),
+        sql.func.coalesce(of.reason, "") != TransferReason.LOST,
     )
 
 

@@ -13,7 +13,13 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from orthanc_gcp.clock import Clock
-from orthanc_gcp.custody.intake.patients import Patient, Patients, Total
+from orthanc_gcp.custody.intake.patients import (
+    COVERED,
+    UNPROTECTED,
+    Patient,
+    Patients,
+    Total,
+)
 from orthanc_gcp.custody.outcomes import ABSENT_FOR, report_losses
 from orthanc_gcp.errors import OrthancError, OrthancRefusedError
 from orthanc_gcp.ledger.ledger import Ledger
@@ -273,7 +279,7 @@ class Protection:
             left, sure = self._without_room(source, begun)
             for one in begun:
                 if one.orthanc_id in left:
-                    known = (sure and not anew) or one.guard is Guard.NO_ROOM
+                    known = (sure and not anew) or one.guard in UNPROTECTED
                     guards[one.orthanc_id] = Guard.NO_ROOM if known else Guard.WANTED
                     # There may be room as soon as what is confirmed by now is released.
                     self._next = self._rested
@@ -282,6 +288,8 @@ class Protection:
                 for one in some
                 if guards[one.orthanc_id] is not one.guard
             }
+            late = [one.orthanc_id for one in some if one.guard in UNPROTECTED]
+            self._note_absent(source, [name for name in late if guards[name] in COVERED])
             self._patients.set_guards(source, changed)
             names = [one.orthanc_id for one in begun]
             self._begin(source, [name for name in names if guards[name] is Guard.BEGUN])
@@ -306,6 +314,19 @@ class Protection:
         if was_ours and not self._was_undone(source, patient):
             return Guard.REMOVED
         return Guard.WANTED
+
+    def _note_absent(self, source: str, names: Sequence[str]) -> None:
+        """What is gone of patients before they are protected does not count as protected."""
+        rows = self._patients.written_down_lately(source, names) if names else {}
+        try:
+            found, others = self._orthanc.describe_each(list(set(rows.values())))
+        except OrthancRefusedError as error:
+            self._report_refusal(error)
+            return
+        known = {*(one.orthanc_id for one in found), *others}
+        gone = [row for row, name in rows.items() if name not in known]
+        if gone:
+            self._patients.note_absent(gone)
 
     def _was_undone(self, source: str, patient: Patient) -> bool:
         """Whether the index was restored from a backup of before we have protected a patient."""
