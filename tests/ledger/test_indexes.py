@@ -28,6 +28,14 @@ def test_an_index_is_written_down_with_all_that_is_known_of_it(ledger, clock):
     assert ledger.indexes.get(ORTHANC) == ledger.indexes.seen(moved, "renamed") == moved
 
 
+def test_to_where_changes_were_cleared_is_known_of_each_index(ledger):
+    assert ledger.indexes.cleared_to(ORTHANC) == 0
+    for seq in (7, 9):
+        ledger.indexes.note_cleared(ORTHANC, seq)
+    ledger.indexes.note_cleared("other", 5)
+    assert ledger.indexes.cleared_to(ORTHANC) == 9
+
+
 def test_two_of_one_name_are_called_differently(ledger):
     first = ledger.indexes.begin(ORTHANC, 0, 5.0)
     assert ledger.indexes.begin(ORTHANC, 0, 5.0) is None, "it may be the same one"

@@ -39,6 +39,7 @@ _SAMPLES = 20
 _WANTED = "wanted:"
 _UNDONE = "undone:"
 _OF_COPY = "copy:"
+_CLEARED = "cleared:"
 
 
 class SetBackError(sql.exc.SQLAlchemyError):
@@ -173,6 +174,14 @@ class Indexes:
     def of_copy(self, source: str) -> list[Mark]:
         """What was noted so."""
         return _marks(self._key_values.get(f"{_OF_COPY}{source}", list))
+
+    def note_cleared(self, source: str, seq: int) -> None:
+        """Somebody has cleared the changes of an index, of which was read up to this one."""
+        self._key_values.set(f"{_CLEARED}{source}", seq)
+
+    def cleared_to(self, source: str) -> int:
+        """What was last noted so; 0 if nothing was."""
+        return int(self._key_values.get(f"{_CLEARED}{source}", float) or 0)
 
     def undo(self, source: str, since: float, until: float) -> None:
         """What an index has received between two moments it may have no more.

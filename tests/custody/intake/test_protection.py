@@ -1146,6 +1146,60 @@ def test_changes_that_were_cleared_unread_are_no_loss(room, clock, new, restarte
     assert "were cleared before 4 of them were read" in event.detail
 
 
+@pytest.mark.usefixtures("today")
+def test_what_is_recycled_unread_after_changes_were_cleared_is_lost(room, clock):
+    """Nobody has cleared what reported it, though what was read before has no change any more."""
+    room.receive("Q").read()
+    room.settle("Q", State.QUARANTINED)
+    room.orthanc.request("DELETE", "/changes")
+    room.receive("A").read()
+    room.settle("A")
+    room.scan()
+    assert room.protected == {"Q": True, "A": False}
+    room.receive("B")
+    for name in "AB":
+        room.orthanc.json("DELETE", f"/patients/{room.patients[name]}")
+    room.receive("C").read()
+    clock.now += MISSING_ALONE_FOR + 1
+    words, (lost,) = losses_of(room)
+    assert (lost.changes, lost.last_seq - lost.first_seq) == (4, 3), "of B, and of no other"
+    assert len(words) == 1
+    assert events_of(room.ledger, "changes cleared") == []
+
+
+@pytest.mark.usefixtures("today")
+def test_changes_that_are_cleared_unread_time_and_again_are_no_loss(room, clock):
+    """As by night."""
+    room.receive("A").read()
+    for number in range(2):
+        room.receive("B")
+        room.orthanc.request("DELETE", "/changes")
+        room.receive("C").read().scan(COMPARE_AT_MOST_EVERY + 1)
+        clock.now += MISSING_ALONE_FOR + 1
+        assert losses_of(room) == ([], [])
+        assert len(events_of(room.ledger, "changes cleared")) == number + 1
+
+
+@pytest.mark.usefixtures("today")
+def test_changes_that_were_cleared_are_that_though_the_ledger_is_away_just_then(
+    room, clock, monkeypatch
+):
+    def away(*_args, **_more):
+        raise sql.exc.OperationalError("", {}, Exception("away"))
+
+    room.receive("A").read()
+    room.receive("B")
+    room.orthanc.request("DELETE", "/changes")
+    room.receive("C")
+    with monkeypatch.context() as patch, pytest.raises(sql.exc.OperationalError):
+        patch.setattr(room.ledger.arrivals, "record", away)
+        room.read()
+    room.start().scan(COMPARE_AT_MOST_EVERY + 1)
+    clock.now += MISSING_ALONE_FOR + 1
+    assert losses_of(room) == ([], [])
+    assert len(room.states) == 3
+
+
 def test_an_instance_that_vanishes_while_it_is_read_is_lost(room, monkeypatch):
     room.receive("A")
     monkeypatch.setattr(room.source, "describe", lambda *_: [])

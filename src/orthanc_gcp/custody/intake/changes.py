@@ -22,6 +22,7 @@ from orthanc_gcp.custody.intake.identity import (
     Match,
     compare,
     has_mark,
+    lacks_changes,
     mark_of,
     newest_received,
 )
@@ -375,10 +376,20 @@ class Follower:
     def _were_cleared(self, cursor: Cursor) -> bool:
         """Whether all changes that were read are gone, though something of them is there.
 
-        What is deleted, or recycled, takes along no changes but its own.
+        What is deleted, or recycled, takes along no changes but its own. What was read before they
+        were cleared once shows nothing any more.
         """
         oldest = self._orthanc.changes(0, 1).entries
-        return all(entry.seq > cursor.seq for entry in oldest)
+        if any(entry.seq <= cursor.seq for entry in oldest):
+            return False
+        source, indexes = cursor.source, self._ledger.indexes
+        before = indexes.cleared_to(source)
+        if before == cursor.seq:  # as was seen, and nothing could be read since
+            return True
+        if not lacks_changes(self._ledger, self._orthanc, source, before):
+            return False
+        indexes.note_cleared(source, cursor.seq)
+        return True
 
     def _read(self, cursor: Cursor, page: Changes, *, were_cleared: bool) -> None:
         entries = [entry for entry in page.entries if entry.seq > cursor.seq]

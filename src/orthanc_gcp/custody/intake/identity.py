@@ -27,6 +27,7 @@ __all__ = [
     "has_anything",
     "has_mark",
     "is_apart",
+    "lacks_changes",
     "mark_of",
     "marks_apart",
     "newest_received",
@@ -315,6 +316,31 @@ def newest_received(ledger: Ledger, orthanc: OrthancSource, source: str) -> floa
             if one.attachment_uuid == samples[one.orthanc_id].file
         ),
         default=0.0,
+    )
+
+
+def lacks_changes(ledger: Ledger, orthanc: OrthancSource, source: str, after: int) -> bool:
+    """Whether an Orthanc has something of an index without the change that has reported it.
+
+    Parameters
+    ----------
+    after
+        What was read by no later change says nothing.
+
+    Raises
+    ------
+    OrthancError
+        Orthanc cannot be read from just now.
+    sqlalchemy.exc.SQLAlchemyError
+        The ledger is away.
+    """
+    indexes = ledger.indexes
+    found = {**indexes.samples_between(source), **indexes.samples(source)}
+    samples = {name: one for name, one in found.items() if one.change > after}
+    return any(
+        not _has_change(orthanc, one.orthanc_id, samples[one.orthanc_id].change)
+        for one in orthanc.describe_each(list(samples))[0]
+        if one.attachment_uuid == samples[one.orthanc_id].file
     )
 
 
