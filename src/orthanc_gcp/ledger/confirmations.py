@@ -391,7 +391,7 @@ class Confirmations:
         Parameters
         ----------
         reason, detail
-            Why they could not be read back; None where they were not found yet.
+            Why they could not be read back; no reason where they were not found yet.
         counts
             Whether it is another attempt of theirs.
         other_is_there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,8 @@ class Trial:
             self.steady, 8, Outage(logging.getLogger("store"), "down", "up", self.steady)
         )
         self.destination: Destination | None = None
+        self.destinations: dict[str, Destination] = {}
+        self.reader = ReadBack(ledger, self.destinations, lambda: False, lambda: 1.0)
         self.timeout, self.verify = 2.0, "Metadata"
 
     def acknowledge(self, *instances: tuple[str, str, str], source: str = "o") -> None:
@@ -102,6 +105,10 @@ class Trial:
             for uids in instances
         ]
         self.ledger.arrivals.record(arrivals)
+        self.send(source)
+
+    def send(self, source: str = "o") -> None:
+        """What waits is acknowledged."""
         while claimed := self.ledger.queue.claim(
             "a", source, "b", "w", most_instances=1000, most_bytes=10**9, most_batches=9
         ):
@@ -132,8 +139,8 @@ class Trial:
         client.close()
 
     def _confirm(self, series: list[Series]) -> None:
-        reader = ReadBack(self.ledger, {"a": self.destination}, lambda: False, lambda: 1.0)
-        reader.confirm("a", series)
+        self.destinations["a"] = self.destination
+        self.reader.confirm("a", series)
 
     def states(self) -> dict[str, str]:
         return {row.sop_instance_uid: row.state for row in rows(self.ledger)}
@@ -414,6 +421,30 @@ def test_what_is_acknowledged_and_never_there_ends_in_quarantine(trial, clock):
             assert sendings < 30
     assert row.reason == "missing"
     assert sendings >= 3
+
+
+def test_what_something_was_found_since_is_sent_again_once_more_and_not_for_ever(trial, clock):
+    """Of a store that shows nothing, then one other instance, then nothing again."""
+
+    def send_again():
+        clock.now += SEARCH_LAG + 120
+        trial.ledger.queue.requeue_due("a")
+        trial.send()
+        clock.now += SEARCH_LAG + 1
+
+    with LyingStore(lambda asked: []) as store:
+        series = [(STUDY, f"s{n}", f"2.{n}") for n in range(9)]
+        trial.acknowledge(*series)
+        clock.now += SEARCH_LAG + 1
+        assert Counter(trial.read(store).values()) == {"delayed": 3, "acknowledged": 6}
+        send_again()
+        store.lie, store.has = honest, [(STUDY, "other", "1")]
+        trial.acknowledge(*store.has)
+        assert trial.read(store, Series(STUDY, "other"))["1"] == "confirmed"
+        store.lie = lambda asked: []
+        assert Counter(trial.read(store).values()) == {"confirmed": 1, "delayed": 9}
+        send_again()
+        assert Counter(trial.read(store).values()) == {"confirmed": 1, "acknowledged": 9}
 
 
 # -- A file without end ---------------------------------------------------------------------------

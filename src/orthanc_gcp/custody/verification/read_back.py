@@ -48,6 +48,10 @@ SEARCH_LAG = 30.0
 DOUBTED_AFTER = 10.0
 """Seconds after which what a search finds at last may be what somebody else has stored since."""
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 10.0
+LONGEST_WAIT_FOR_ALL = 120.0
+"""Seconds after which what is missing is searched again while the store shows nothing at all."""
+TRIED_EVERY = 600.0
+"""Seconds after which one instance is sent again then: it may be that the store has lost all."""
 UNREADABLE = (404, 500)
 """Statuses of an instance that a search finds and the store cannot give back."""
 SAMPLE = 20
@@ -129,6 +133,8 @@ class ReadBack:
     ) -> None:
         self._ledger, self._destinations = ledger, destinations
         self._stopping, self._jitter, self._renew = stopping, jitter, renew
+        self._shown_at: dict[str, float] = {}  # account -> when its store has shown anything
+        self._tried_at: dict[str, float] = {}  # account -> when one was sent again, as it did not
 
     def confirm(
         self,
@@ -271,9 +277,9 @@ class ReadBack:
     ) -> None:
         """Searches lag behind: search again for a while, then send again; not for ever."""
         rows, now = reading.missing, self._ledger.now()
-        steady = destination.congestion.now
         if reading.found:
-            destination.finding.succeeded([series], asked, steady)
+            destination.finding.succeeded([series], asked, destination.congestion.now)
+            self._shown_at[destination.account] = now
         if not rows and not reading.different:
             return
         times = self._ledger.confirmations.acknowledged_at([row.id for row in rows])
@@ -287,35 +293,88 @@ class ReadBack:
             for row, words in reading.different
         ]
         if gone:
+            outcomes += self._settle_gone(destination, series, gone, times, asked)
+        if outcomes:
+            self._ledger.confirmations.settle(outcomes)
+        self._search_again(again, times, LONGEST_WAIT)
+
+    def _settle_gone(
+        self,
+        destination: Destination,
+        series: Series,
+        gone: Sequence[Transfer],
+        times: Mapping[int, float],
+        asked: float,
+    ) -> list[Outcome]:
+        """Send again what is missing for long; where the store shows nothing, search again."""
+        verdict = destination.finding.failed(series, asked, destination.congestion.now)
+        shown_at = self._shown_at.get(destination.account, float("-inf"))
+        waiting = {row.id: row for row in gone if _is_of_all(verdict, times[row.id], shown_at)}
+        if waiting and self._is_tried(destination):
+            waiting.popitem()
+        self._search_again(
+            *(list(waiting.values()), times, LONGEST_WAIT_FOR_ALL),
+            "the store acknowledged it, and shows nothing of what was sent",
+        )
+        sent = [row for row in gone if row.id not in waiting]
+        if sent:
             _log.error(
                 "account %s: the store acknowledged %d instances of series %s and does not have "
                 "them; they are sent again",
-                gone[0].account,
-                len(gone),
-                gone[0].series_instance_uid,
+                destination.account,
+                len(sent),
+                series.series_instance_uid,
             )
-            verdict = destination.finding.failed(series, asked, steady)
-            words = "the store acknowledged it, and a search did not find it"
-            most = _most_sendings(verdict)
-            outcomes += [
-                self._sent_again(
-                    *(row, TransferReason.MISSING, words),
-                    verdict.is_final(row.attempts + 1, most, FEWEST_SEARCHES),
-                )
-                for row in gone
+        words = "the store acknowledged it, and a search did not find it"
+        most = _most_sendings(verdict)
+        return [
+            self._sent_again(
+                *(row, TransferReason.MISSING, words),
+                verdict.is_final(row.attempts + 1, most, FEWEST_SEARCHES),
+            )
+            for row in sent
+        ]
+
+    def _is_tried(self, destination: Destination) -> bool:
+        """Whether one instance is sent again though the store shows nothing; the log says so."""
+        account, now = destination.account, destination.congestion.now
+        if now - self._tried_at.get(account, float("-inf")) < TRIED_EVERY:
+            return False
+        self._tried_at[account] = now
+        _log.error(
+            "account %s: the store shows nothing of what it has acknowledged; it is searched for "
+            "again, and one instance is sent again every %d minutes",
+            account,
+            TRIED_EVERY // 60,
+        )
+        return True
+
+    def _search_again(
+        self,
+        rows: Sequence[Transfer],
+        times: Mapping[int, float],
+        longest: float,
+        detail: str | None = None,
+    ) -> None:
+        """Search for these again after a pause that grows with the time since the first was sent.
+
+        Parameters
+        ----------
+        times
+            Row -> when the store acknowledged it.
+        longest
+            Seconds of the longest pause.
+        """
+        if not rows:
+            return
+        now = self._ledger.now()
+        elapsed = now - min(times.get(row.id, now) for row in rows)
+        due = now + min(longest, max(SHORTEST_WAIT, elapsed / 2))
+        for doubted in (False, True):
+            some = [
+                row.id for row in rows if (now - times.get(row.id, now) > DOUBTED_AFTER) is doubted
             ]
-        if outcomes:
-            self._ledger.confirmations.settle(outcomes)
-        if again:
-            elapsed = now - min(times.get(row.id, now) for row in again)
-            wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, elapsed / 2))
-            for doubted in (False, True):
-                some = [
-                    row.id
-                    for row in again
-                    if (now - times.get(row.id, now) > DOUBTED_AFTER) is doubted
-                ]
-                self._ledger.confirmations.postpone(some, now + wait, other_is_there=doubted)
+            self._ledger.confirmations.postpone(some, due, detail=detail, other_is_there=doubted)
 
     @staticmethod
     def _is_always_different(destination: Destination, row: Transfer, asked: float) -> bool:
@@ -356,6 +415,21 @@ def _most_readings(verdict: Verdict, error: StoreError) -> float:
     if verdict.blame is Blame.SUBJECT:
         return MOST_REFUSALS if refused else MOST_FAILURES
     return MOST_FAILURES if refused else float("inf")  # a store may be away for a night
+
+
+def _is_of_all(verdict: Verdict, acknowledged_at: float, shown_at: float) -> bool:
+    """Whether it says nothing of an instance that it is missing, as the store shows nothing.
+
+    Parameters
+    ----------
+    acknowledged_at
+        When the store did that.
+    shown_at
+        When it has last shown anything: what it did not show with that, and had acknowledged
+        before, it has lost.
+    """
+    is_doubtful = verdict.blame is Blame.DOUBTFUL
+    return verdict.blame is Blame.DESTINATION or (is_doubtful and acknowledged_at >= shown_at)
 
 
 def _most_sendings(verdict: Verdict) -> float:
