@@ -424,6 +424,30 @@ def test_what_came_from_the_store_may_be_there_still(ledger):
     assert unsure(ledger) == ["new"]
 
 
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_what_came_from_the_store_before_a_newer_version_was_sent_is_old(ledger, confirmed):
+    """No rule had wanted it until then: it is written down last."""
+    receive(ledger, "new", 5.0, source=OTHER)
+    sent(ledger, "new", source=OTHER, sha256="n")
+    if confirmed:
+        confirm(ledger)
+    receive(ledger, "old", 10.0, retrieved_sha256="o", retrieved_at=ledger.now() - 10)
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.ACKNOWLEDGED}
+    assert unsure(ledger) == ["new"], "the store may have the older one again"
+    assert len(events_of(ledger, "superseded")) == 1
+    confirm(ledger)
+    assert states(ledger) == {"old": State.SUPERSEDED, "new": State.CONFIRMED}
+
+
+def test_what_came_from_the_store_as_another_has_sent_it_is_there(ledger):
+    receive(ledger, "sent", 5.0, source=OTHER)
+    sent(ledger, "sent", source=OTHER, sha256="same")
+    confirm(ledger)
+    receive(ledger, "came", 10.0, retrieved_sha256="same", retrieved_at=ledger.now())
+    receive(ledger, "other", 10.0, study_instance_uid="x", retrieved_sha256="o", retrieved_at=10.0)
+    assert set(states(ledger).values()) == {State.CONFIRMED}
+
+
 def test_the_past_of_a_row_for_the_same_store_counts(ledger):
     """Its account has another name by now, and what that had sent before was not confirmed."""
     receive(ledger, "one", 10.0, attachment_uuid="a")

@@ -37,7 +37,7 @@ from orthanc_gcp.ledger.schema import (
 )
 from orthanc_gcp.ledger.stored_digests import unsure_where
 from orthanc_gcp.ledger.uids import storable, uid_fault
-from orthanc_gcp.ledger.versions import in_order
+from orthanc_gcp.ledger.versions import in_order, supersede_replaced
 from orthanc_gcp.reasons import StoreReason, TransferReason
 
 __all__ = ["Arrivals", "Known"]
@@ -184,7 +184,8 @@ class Arrivals:
         store that the account was formerly is not sent once more, unless a backfill or somebody
         wants it. Nor is a version out of a backup from which the index was restored, where the
         store has a newer one, which Orthanc has no more; a newer one whose place it takes, and
-        that no store has, is written down as lost.
+        that no store has, is written down as lost. What came from the store is superseded
+        where that has a newer version, as the ledger knows.
 
         Parameters
         ----------
@@ -275,7 +276,10 @@ class Arrivals:
                 good.append(row)
             else:
                 self._quarantine(connection, arrival, row, fault, other_versions)
-        return self._upsert(connection, good, other_versions) if good else 0
+        new = self._upsert(connection, good, other_versions) if good else 0
+        retrieved = [row for row in good if row["reason"] == TransferReason.RETRIEVED]
+        supersede_replaced(connection, self._now(), _confirmed(connection, retrieved))
+        return new
 
     def _upsert(
         self, connection: sql.Connection, rows: list[dict[str, Any]], other_versions: bool
@@ -515,6 +519,9 @@ _RECORDED = sql.select(
 _VERSIONS = _RECORDED.add_columns(transfers.c.state, transfers.c.change_seq).where(
     transfers.c.state.in_((*IN_NEED, State.CONFIRMED))
 )
+_CONFIRMED = _RECORDED.with_only_columns(transfers.c.id).where(
+    transfers.c.state == State.CONFIRMED, transfers.c.reason == TransferReason.RETRIEVED
+)
 _RECORDED_FORMERLY = _RECORDED.where(
     sql.tuple_(transfers.c.state, sql.func.coalesce(transfers.c.reason, "")).not_in(sorted(_ABSENT))
 )
@@ -546,6 +553,19 @@ def _recorded_formerly(
         current = {"stores": list(ids.values()), **wanted}
         for account, source, name, _ in connection.execute(_RECORDED, current) if found else ():
             found.pop((account, source, name), None)
+    return found
+
+
+def _confirmed(connection: sql.Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Those of some rows that are there as they came from their stores."""
+    found: list[int] = []
+    for some in portions(rows, MOST_PARAMETERS):
+        wanted = {
+            "stores": list({row["destination_id"] for row in some}),
+            "sources": list({row["source"] for row in some}),
+            "names": [row["orthanc_id"] for row in some],
+        }
+        found += connection.scalars(_CONFIRMED, wanted)
     return found
 
 

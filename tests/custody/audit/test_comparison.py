@@ -286,6 +286,7 @@ def test_while_a_newer_version_is_on_its_way_the_older_is_not_missing():
         (row(1), row(2)),
         (row(2, change_seq=1), row(1, change_seq=2)),
         (row(1, change_seq=9, source=OTHER), row(2)),
+        (row(1, received_at=9.0, reason=TransferReason.RETRIEVED), row(2, received_at=1.0)),
     ],
 )
 def test_which_version_is_newer(older, newer):

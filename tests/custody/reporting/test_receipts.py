@@ -163,3 +163,19 @@ def test_what_came_from_the_store_and_was_replaced_there_is_complete(ledger, clo
     (mine,) = receipts(ledger, "1", "a")
     assert mine.as_json()["States"] == {"confirmed": 1, "superseded": 1}
     assert mine.complete
+
+
+def test_what_came_from_the_store_is_no_proof_of_what_was_sent_there_since(ledger, clock):
+    """It is written down last, as when a rule was added."""
+    arrive(ledger, 1, study="1", prefix="own", received_at=10.0)
+    clock.now += 5
+    (own,) = settle(ledger, State.ACKNOWLEDGED, sha256="own", replace=True)
+    ledger.confirmations.confirm({own: clock.now}, {own: "own"})
+    came = {"retrieved_sha256": "came", "retrieved_at": clock.now - 4}
+    arrive(ledger, 1, study="1", prefix="retrieved", received_at=20.0, **came)
+    (mine,) = receipts(ledger, "1", "a")
+    assert mine.as_json()["States"] == {"superseded": 1, "acknowledged": 1}
+    assert not mine.complete
+    ledger.confirmations.confirm({own: clock.now}, {own: "own"})
+    (mine,) = receipts(ledger, "1", "a")
+    assert mine.complete

@@ -92,12 +92,17 @@ class Recorded:
         return self.transfer.state in _GONE and not self.is_closed
 
     def is_newer(self, other: Recorded) -> bool:
-        """Whether it is of a later version: of one second, that which was written down last."""
+        """Whether it is of a later version: of one second, that which was written down last.
+
+        What came from the store itself is older than whatever was not sent there before.
+        """
         mine, theirs = self.transfer, other.transfer
-        seconds = mine.received_at, theirs.received_at
-        if mine.source == theirs.source and seconds[0] == seconds[1]:
-            return (self.change_seq, mine.id) > (other.change_seq, theirs.id)
-        return (seconds[0], mine.id) > (seconds[1], theirs.id)
+        changes = (0, 0)  # numbers of two Orthancs cannot be compared
+        if mine.source == theirs.source:
+            changes = self.change_seq, other.change_seq
+        sent, other_sent = (one.reason != TransferReason.RETRIEVED for one in (mine, theirs))
+        version = sent, mine.received_at, changes[0], mine.id
+        return version > (other_sent, theirs.received_at, changes[1], theirs.id)
 
     def is_replaced_by(self, other: Recorded) -> bool:
         """Whether another version, which the store has, is in its place there.
