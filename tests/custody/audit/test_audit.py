@@ -17,7 +17,7 @@ from orthanc_gcp.ledger.rows import NewTransfer, Outcome
 from orthanc_gcp.ledger.schema import UNSURE, State, transfers
 from orthanc_gcp.ledger.selection import Selection
 from tests.support.ledgers import BEGIN
-from tests.support.sent import changed, dataset, record, rows, send, series_of
+from tests.support.sent import acknowledge, changed, dataset, record, rows, send, series_of
 from tests.support.site import make_instance, make_study
 
 NOW = "20270115T080001"
@@ -219,6 +219,64 @@ def test_what_is_sent_meanwhile_is_no_difference(audit, ledger, study, stow, del
 
     reader.meanwhile = meanwhile
     assert compare(audit(study), study).findings == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "category"),
+    [
+        (None, Category.DIFFERENT),
+        ({"status": 404}, Category.MISSING),
+        ({"status": 503}, Category.UNCOMPARED),
+    ],
+    ids=str,
+)
+def test_what_is_confirmed_while_its_bytes_are_read_is_found_all_the_same(
+    audit, ledger, stow, faults, reader, fault, category
+):
+    """A worker confirms it by a search, which proves nothing of its bytes."""
+    files = make_study(instances=2)
+    found_there = changed(files[0], PatientComments="of somebody else") if not fault else files[0]
+    for content in (found_there, files[1]):
+        stow(content)
+    acknowledged = send(ledger, files)
+    if fault:
+        faults(faults=[{"path": f"/{uids(files[0])[2]}$", "method": "GET", **fault}])
+
+    def meanwhile():
+        if len(reader.asked) > 1:  # after the search
+            ledger.confirmations.confirm(dict.fromkeys(acknowledged, ledger.now()))
+
+    reader.meanwhile = meanwhile
+    found = compare(audit(files, contents=True), files)
+    assert {row.state for row in rows(ledger)} == {State.CONFIRMED}
+    assert kinds(found) == {(category, uids(files[0]))}
+    assert found.stored == [uids(files[1])]
+
+
+@pytest.mark.parametrize("becomes", ["sent", "lost on its way", "waiting", "late"])
+def test_what_is_received_anew_while_its_bytes_are_read_is_looked_at_again(
+    audit, ledger, stow, delete, reader, clock, becomes
+):
+    (content,) = files = make_study(instances=1)
+    stow(content)
+    ledger.confirmations.confirm(dict.fromkeys(send(ledger, files), ledger.now()))
+    anew = changed(content, PatientComments="corrected")
+
+    def meanwhile():
+        if len(reader.asked) == 2:  # after the search, before it is read
+            delete(content)
+            clock.now += 2000 if becomes == "late" else 1
+            record(ledger, [anew])
+            if becomes == "sent":
+                stow(anew)
+            if becomes in ("sent", "lost on its way"):
+                acknowledge(ledger, [anew])
+
+    reader.meanwhile = meanwhile
+    found = compare(audit(contents=True), files)
+    waits = becomes in ("lost on its way", "waiting")
+    assert kinds(found) == ({(Category.WAITING, uids(content))} if waits else set())
+    assert found.stored == ([uids(content)] if becomes == "sent" else [])
 
 
 @pytest.mark.parametrize("confirms", ["itself", "the other account"])

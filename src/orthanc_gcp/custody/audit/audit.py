@@ -262,27 +262,56 @@ class Audit:
     # -- Bytes ----------------------------------------------------------------------------------
 
     def _with_contents(
-        self, account: str, study: ListedStudy, store: StoreReader, found: Comparison
+        self,
+        account: str,
+        study: ListedStudy,
+        store: StoreReader,
+        found: Comparison,
+        *,
+        is_second: bool = False,
     ) -> Comparison:
-        held = [one.held for one in found.stored if one.held is not None]
-        md5s = {} if self._orthanc is None else self._orthanc.md5s(held)
-        contents = store.contents([one.row.uids for one in found.stored])
-        judged = {
-            one: finding
-            for one, content in zip(found.stored, contents, strict=True)
-            if (finding := _judged(one, content, md5s))
-        }
+        """The same, and what the bytes show.
+
+        What was sent, or received, anew meanwhile is not what it was compared with: it is looked at
+        once more.
+        """
+        judged = self._read(store, found.stored)
         if not judged:
             return found
-        # What was sent meanwhile is not what it was compared with.
-        unchanged = {row.transfer for row in recorded(self._ledger, study.uid).of(account)}
-        judged = {one: why for one, why in judged.items() if one.row.transfer in unchanged}
-        findings = list(judged.values())
+        changed = set() if is_second else self._sent_anew(account, study, judged)
+        findings = [why for one, why in judged.items() if one.row.uids not in changed]
         if any(finding.category is not Category.DIFFERENT for finding in findings):
             listed = store.instances(study.uid)
             findings = [_listed_still(finding, listed) for finding in findings]
         stored = [one for one in found.stored if one not in judged]
-        return Comparison(stored, [*found.findings, *findings])
+        if not changed:
+            return Comparison(stored, [*found.findings, *findings])
+        again = _only(changed, self._look_again(account, study, store))
+        again = self._with_contents(account, study, store, again, is_second=True)
+        others = [one for one in found.findings if one.uids not in changed]
+        return Comparison(stored + again.stored, [*others, *findings, *again.findings])
+
+    def _read(self, store: StoreReader, stored: Sequence[Stored]) -> dict[Stored, Finding]:
+        """Those of some instances that the store does not give back as they should be, and why."""
+        held = [one.held for one in stored if one.held is not None]
+        md5s = {} if self._orthanc is None else self._orthanc.md5s(held)
+        contents = store.contents([one.row.uids for one in stored])
+        return {
+            one: finding
+            for one, content in zip(stored, contents, strict=True)
+            if (finding := _judged(one, content, md5s))
+        }
+
+    def _sent_anew(self, account: str, study: ListedStudy, read: Iterable[Stored]) -> set[Uids]:
+        """Those of some instances of which the ledger has another sending by now, or none."""
+        now = {row.sending for row in recorded(self._ledger, study.uid).of(account)}
+        return {one.row.uids for one in read if one.row.sending not in now}
+
+
+def _only(instances: Set[Uids], found: Comparison) -> Comparison:
+    """What is said of some instances."""
+    stored = [one for one in found.stored if one.row.uids in instances]
+    return Comparison(stored, [one for one in found.findings if one.uids in instances])
 
 
 def _listed_still(finding: Finding, listed: Set[Uids]) -> Finding:

@@ -91,6 +91,14 @@ class Recorded:
         """Whether it was not in Orthanc any more before it was sent."""
         return self.transfer.state in _GONE and not self.is_closed
 
+    @property
+    def sending(self) -> tuple[object, ...] | None:
+        """What it shares with no other sending of it, also once it is confirmed; None before."""
+        one = self.transfer
+        if one.state not in _SENT:
+            return None
+        return one.id, one.sha256, one.attachment_uuid, self.acknowledged_at or self.confirmed_at
+
     def is_newer(self, other: Recorded) -> bool:
         """Whether it is of a later version: of one second, that which was written down last.
 
