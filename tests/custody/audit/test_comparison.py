@@ -313,6 +313,28 @@ def test_what_was_to_be_sent_to_a_former_store():
     assert look([held()], former=superseded).findings == []
 
 
+@pytest.mark.parametrize(
+    ("version", "differs"),
+    [
+        ({"received_at": 20.0, "sha256": "b"}, True),
+        ({"received_at": 20.0, "sha256": None}, True),
+        ({"received_at": 20.0, "sha256": "a"}, False),
+        ({"received_at": 10.0, "sha256": "b"}, False),
+    ],
+    ids=str,
+)
+def test_a_newer_version_that_only_a_former_store_was_to_get(version, differs):
+    """Its PatientID was corrected, and the account had another store then."""
+    present = row(1, name="old", received_at=10.0, sha256="a")
+    newer = row(2, name="new", sop_instance_uid="1.1.1", **version)
+    holds = [held(1, "old"), held(1, "new")]
+    found = look(holds, [present], [1], former=[(newer, "projects/p")])
+    expected = [(Category.FORMER_STORE, "1.1.1")] if differs else []
+    assert kinds(found) == expected
+    assert all(one.differs for one in found.findings)
+    assert len(found.stored) == (0 if differs else 1)
+
+
 def test_what_a_person_has_closed_for_a_former_store():
     closed = row(1, State.WITHDRAWN, reason=TransferReason.CLOSED)
     (one,) = look([held()], former=[(closed, "projects/p")]).findings

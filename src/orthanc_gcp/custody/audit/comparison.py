@@ -112,17 +112,20 @@ class Recorded:
         version = sent, mine.received_at, changes[0], mine.id
         return version > (other_sent, theirs.received_at, changes[1], theirs.id)
 
+    def is_no_newer(self, other: Recorded) -> bool:
+        """Whether it is the same as another version, or was received no later."""
+        mine, theirs = self.transfer, other.transfer
+        is_same = mine.sha256 is not None and mine.sha256 == theirs.sha256
+        return is_same or mine.received_at <= theirs.received_at
+
     def is_replaced_by(self, other: Recorded) -> bool:
         """Whether another version, which the store has, is in its place there.
 
         It may have been received earlier: what came from the store itself counts as older.
         """
-        mine, theirs = self.transfer, other.transfer
-        if mine.sha256 is not None and mine.sha256 == theirs.sha256:
-            return True
         was, then = (one.confirmed_at or one.acknowledged_at for one in (self, other))
         is_later = was is not None and then is not None and was < then
-        return is_later or mine.received_at <= theirs.received_at
+        return is_later or self.is_no_newer(other)
 
 
 @dataclass(frozen=True)
@@ -281,19 +284,22 @@ class _Study:
         return one.received_at <= row.transfer.received_at
 
     def _in_former_stores(self) -> Iterator[Finding]:
-        """What was to be sent to a store that the account is not any more, and to no other."""
-        recorded = {
-            row.uids
-            for row in self._sides.rows
-            if row.transfer.state not in (State.WITHDRAWN, State.DISMISSED)
-        }
+        """What was to be sent to a store that the account is not any more, and to no other.
+
+        Another version stands for it that is for the present store, unless it is older.
+        """
+        present: dict[Uids, list[Recorded]] = defaultdict(list)
+        for row in self._sides.rows:
+            if row.transfer.state not in (State.WITHDRAWN, State.DISMISSED):
+                present[row.uids].append(row)
         for row, store in self._sides.former:
             transfer = row.transfer
             if transfer.orthanc_id in self._mine and transfer.source == self._scope.source:
                 continue
+            stand_for_it = map(row.is_no_newer, present.get(row.uids, ()))
             if row.is_closed:
                 yield self._finding(Category.WITHDRAWN, row, f"{transfer.reason} in {store}")
-            elif transfer.state not in _VOID and row.uids not in recorded:
+            elif transfer.state not in _VOID and not any(stand_for_it):
                 there = self._formerly_mine.get(transfer.orthanc_id) is row
                 yield Finding(
                     Category.FORMER_STORE,
