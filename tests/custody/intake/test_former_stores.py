@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sql
 
 from orthanc_gcp.custody.intake.former_stores import close, hand_over
+from orthanc_gcp.custody.reporting.receipts import Receipt, receipts
 from orthanc_gcp.ledger.destinations import StoreName
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.schema import UNSURE, Priority, State, events, transfers
@@ -18,9 +21,15 @@ from tests.support.ledgers import (
     meanwhile,
     settle_batch,
 )
-from tests.support.transfers import events_of
+from tests.support.transfers import events_of, settle
 
 ALL = ("held", "waiting", "delayed", "sending", "acknowledged", "confirmed", "invalid", "uid")
+
+
+def receipt_of(ledger: Ledger) -> Receipt:
+    """The receipt of the account of before."""
+    (found,) = receipts(ledger, "study", A)
+    return found
 
 
 def process(ledger: Ledger, **stores: str) -> Ledger:
@@ -169,6 +178,38 @@ def test_another_account_takes_it(ledger, former):
         )
         == 4
     )
+
+
+@pytest.mark.parametrize("has", [State.CONFIRMED, State.QUARANTINED])
+def test_a_receipt_is_complete_where_the_other_account_has_confirmed_it(ledger, has):
+    """It has the same store, as when an account was renamed, and its rules want the same."""
+    first = process(ledger, **{A: "first"})
+    first.arrivals.record([arrival("1")])
+    now = process(ledger, other="first")
+    now.arrivals.record([arrival("1", account="other")])
+    state = State.ACKNOWLEDGED if has is State.CONFIRMED else has
+    sent = settle(now, state, account="other", source=ORTHANC, sha256="d")
+    now.confirmations.confirm(dict.fromkeys(sent, now.now()))
+    assert not receipt_of(now).complete
+    assert hand_over(now, first.destinations.find(A), "other") == 1
+    assert set(rows(ledger)["first"]) == {(A, "1", "withdrawn"), ("other", "1", has)}
+    assert receipt_of(now).complete == (has is State.CONFIRMED)
+
+
+def test_an_older_version_of_the_other_account_is_no_proof_of_what_was_handed_over(ledger):
+    """Its PatientID was corrected, and the store has refused that."""
+    now = process(ledger, **{A: "first", "other": "first"})
+    received = [("old", 10.0), ("new", 20.0)]
+    versions = [arrival(name, sop_instance_uid="1", received_at=at) for name, at in received]
+    for one in versions:
+        now.arrivals.record([replace(one, account="other")])
+        state = State.ACKNOWLEDGED if one.orthanc_id == "old" else State.QUARANTINED
+        sent = settle(now, state, account="other", source=ORTHANC, sha256=one.orthanc_id)
+        now.confirmations.confirm(dict.fromkeys(sent, now.now()))
+    now.arrivals.record(versions[1:])
+    assert hand_over(now, now.destinations.find(A), "other") == 1
+    assert (A, "new", "withdrawn") in rows(ledger)["first"]
+    assert not receipt_of(now).complete
 
 
 def test_what_may_be_in_the_store_is_known_when_only_the_account_has_another_name(ledger, former):

@@ -159,18 +159,18 @@ class Receipt:
 
         It may have been received while the account was another store.
         What is superseded may be so by what another account has sent to the same store. What was
-        handed over to another Orthanc, which has it, too, is what that has sent.
+        handed over to another Orthanc, or account, which has it, too, is what that has sent there.
         """
         mine, there = _by_uids(self.confirmed), _by_uids(self.confirmed_elsewhere)
 
         def is_there(one: InstanceReceipt) -> bool:
-            own = mine.get(one.uids, [])
+            own, others = mine.get(one.uids, []), there.get(one.uids, [])
             if not one.is_current:
                 return any(map(one.is_no_newer, own))
             if one.is_handed_over:
-                return bool(own)
+                return bool(own) or any(map(one.is_no_newer, others))
             if one.state is State.SUPERSEDED:
-                return any(map(one.is_replaced_by, own + there.get(one.uids, [])))
+                return any(map(one.is_replaced_by, own + others))
             return one.state is State.CONFIRMED
 
         return all(map(is_there, self.instances))
