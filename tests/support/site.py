@@ -153,7 +153,9 @@ class Site:
 
     def engine(self) -> sql.Engine:
         url = self.configuration.get("Database", "")
-        return database.connect(database.url_of(url, self.orthanc.folder / "storage"))
+        engine = database.connect(database.url_of(url, self.orthanc.folder / "storage"))
+        database.make_private(engine)  # SQLite makes it where the worker has not done so yet
+        return engine
 
     def rows(self) -> list[Any]:
         engine = self.engine()
