@@ -27,6 +27,8 @@ _DOCUMENTS = Path("usr/share/doc/orthanc-gcp")
 _MANUAL = Path("usr/share/man/man1")
 _CREDENTIALS = Path("etc/orthanc-gcp")
 _SECTION = Path("etc/orthanc/google-cloud-platform.json")
+_ITEM = re.compile(r"^- (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+"""One of a list; headings between are left out."""
 _SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 _COMMON = {
     "Apache License Version 2.0, January 2004": "Apache-2.0",
@@ -115,10 +117,9 @@ def _write_command(place: Path) -> None:
 def _changelog(source: Source) -> str:
     text = (source.root / "CHANGELOG.md").read_text()
     newest = text.split("\n## ")[1].partition("\n")[2]
-    items = [" ".join(item.split()) for item in newest.split("\n- ") if item.strip()]
     lines = [f"{_NAME} ({source.version}) unstable; urgency=medium\n"]
-    for item in items:
-        said = item.removeprefix("- ")
+    for item in _ITEM.findall(newest):
+        said = " ".join(item.split())
         lines.append(textwrap.fill(said, 78, initial_indent="  * ", subsequent_indent="    "))
     lines.append(f"\n -- {maintainer()}  {formatdate(source.epoch)}\n")
     return "\n".join(lines)

@@ -92,7 +92,12 @@ def test_the_licences_are_there_word_for_word(folder):
 def test_the_changelog_is_that_of_the_version(package, tmp_path):
     subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "to"], check=True)
     file = tmp_path / "to/usr/share/doc/orthanc-gcp/changelog.gz"
-    assert f"orthanc-gcp ({Source().version}) " in gzip.decompress(file.read_bytes()).decode()
+    text = gzip.decompress(file.read_bytes()).decode()
+    assert f"orthanc-gcp ({Source().version}) " in text
+    newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert text.count("\n  * ") == newest.count("\n- ") > 1
+    assert "**\n" not in text
+    assert "###" not in text
 
 
 def test_the_manual_is_in_it_and_has_no_time(package, tmp_path):
