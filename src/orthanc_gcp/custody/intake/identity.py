@@ -17,7 +17,7 @@ from orthanc_gcp.errors import OrthancError
 from orthanc_gcp.ledger.indexes import add_marks
 from orthanc_gcp.ledger.ledger import Ledger
 from orthanc_gcp.ledger.rows import Cursor, Mark, Sample
-from orthanc_gcp.orthanc.resources import Change, OrthancSource, seconds_of
+from orthanc_gcp.orthanc.resources import Change, Description, OrthancSource, seconds_of
 
 __all__ = [
     "NEVER",
@@ -307,16 +307,8 @@ def newest_received(ledger: Ledger, orthanc: OrthancSource, source: str) -> floa
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
-    indexes = ledger.indexes
-    samples = {**indexes.samples_between(source), **indexes.samples(source)}
-    return max(
-        (
-            one.received_at
-            for one in orthanc.describe_each(list(samples))[0]
-            if one.attachment_uuid == samples[one.orthanc_id].file
-        ),
-        default=0.0,
-    )
+    there = _samples_there(ledger, orthanc, source)
+    return max((one.received_at for one, _ in there), default=0.0)
 
 
 def lacks_changes(ledger: Ledger, orthanc: OrthancSource, source: str, after: int) -> bool:
@@ -334,14 +326,20 @@ def lacks_changes(ledger: Ledger, orthanc: OrthancSource, source: str, after: in
     sqlalchemy.exc.SQLAlchemyError
         The ledger is away.
     """
+    there = _samples_there(ledger, orthanc, source, after)
+    return any(not _has_change(orthanc, one.orthanc_id, sample.change) for one, sample in there)
+
+
+def _samples_there(
+    ledger: Ledger, orthanc: OrthancSource, source: str, after: int = -1
+) -> list[tuple[Description, Sample]]:
+    """The samples of an index that an Orthanc has with the same file, read by a later change."""
     indexes = ledger.indexes
     found = {**indexes.samples_between(source), **indexes.samples(source)}
     samples = {name: one for name, one in found.items() if one.change > after}
-    return any(
-        not _has_change(orthanc, one.orthanc_id, samples[one.orthanc_id].change)
-        for one in orthanc.describe_each(list(samples))[0]
-        if one.attachment_uuid == samples[one.orthanc_id].file
-    )
+    described = orthanc.describe_each(list(samples))[0]
+    pairs = [(one, samples[one.orthanc_id]) for one in described]
+    return [(one, sample) for one, sample in pairs if one.attachment_uuid == sample.file]
 
 
 def _had_its_place(cursor: Cursor, name: str, address: str) -> bool:
