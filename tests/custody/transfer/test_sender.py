@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import random
 import threading
 import time
 import uuid
@@ -951,6 +952,26 @@ def test_two_bad_minutes_of_a_proxy_that_alters_all_put_none_into_quarantine(beh
         behind.step(most=1)
     assert State.QUARANTINED not in behind.states()
     behind.step_until(lambda: set(behind.states()) == {State.ACKNOWLEDGED})
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_what_is_altered_by_chance_is_not_in_quarantine(behind, seed):
+    """A proxy alters half of all requests, and one instance always."""
+    behind.receive(*(make_dicom() for _ in range(30)))
+    odd = {behind.rows()[5].sop_instance_uid}
+    store, chance = behind.store, random.Random(seed)
+    wanted = [State.ACKNOWLEDGED] * 30
+    wanted[5] = State.QUARANTINED
+
+    def is_reached() -> bool:
+        behind.store = Refusing(store, All() if chance.random() < 0.5 else odd, NO_DICOM)
+        return behind.states() == wanted
+
+    for _ in range(600):
+        if is_reached():
+            break
+        behind.step(most=1)
+    assert behind.states() == wanted
 
 
 def test_the_account_is_sound_again_when_the_only_one_is_in_quarantine(behind, front):

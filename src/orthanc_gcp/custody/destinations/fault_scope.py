@@ -15,7 +15,7 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["OUTLIVED", "Blame", "FaultScope", "Verdict"]
+__all__ = ["Blame", "FaultScope", "Verdict"]
 
 SHARED_BY = 3
 """So many subjects that fail, and nothing that succeeds between: it is the destination."""
@@ -59,15 +59,12 @@ class Verdict:
         How often it has failed by now.
     by_chance
         How often sound ones may fail in a row, as others have failed that succeeded later.
-    outlived
-        After how many successes of others it has failed again.
     """
 
     blame: Blame
     times: int
     failures: int
     by_chance: int = 0
-    outlived: int = 0
 
     def is_final(self, attempts: int, most: float, fewest: int) -> bool:
         """Whether a subject has failed often enough.
@@ -121,8 +118,8 @@ class _History:
     first: float
     times: int = 0
     failures: int = 0
-    outlived: int = 0
-    succeeded: float = float("-inf")  # the success of others that it has failed after
+    outlived: int = 0  # successes of others after which it has failed again
+    succeeded: float = float("-inf")  # the last of them
 
 
 class FaultScope:
@@ -226,7 +223,7 @@ class FaultScope:
         history.times += blame in (Blame.SUBJECT, Blame.UNKNOWN)
         history.failures += 1
         by_chance = self._chance.in_a_row(now)
-        return Verdict(blame, history.times, history.failures, by_chance, history.outlived)
+        return Verdict(blame, history.times, history.failures, by_chance)
 
     def _is_fresh(self, history: _History) -> bool:
         """A success that was on its way when it failed first says nothing of that failure."""

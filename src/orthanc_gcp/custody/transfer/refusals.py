@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from orthanc_gcp.auth.token_source import TokenSource
 from orthanc_gcp.custody.destinations.congestion import ASKS_FOR_LESS
 from orthanc_gcp.custody.destinations.destination import INSTANCE_BACKOFF, Destination
-from orthanc_gcp.custody.destinations.fault_scope import OUTLIVED, Blame, Verdict
+from orthanc_gcp.custody.destinations.fault_scope import Blame, Verdict
 from orthanc_gcp.custody.outcomes import BISECT_AFTER, most_together, quarantined, requeued
 from orthanc_gcp.custody.transfer.source_faults import SourceFaults
 from orthanc_gcp.custody.verification.read_back import presumed
@@ -325,8 +325,6 @@ def _most_comparisons(verdict: Verdict, error: StoreError) -> float:
 
 def _is_final(row: Transfer, verdict: Verdict, error: StoreError) -> bool:
     """Whether an instance was refused often enough, for what others have become meanwhile."""
-    if verdict.outlived >= OUTLIVED and error.reason == TransferReason.INVALID:
-        return True
     known = _is_known(verdict, error)
     most = MOST_UNKNOWN_REFUSALS if known else MOST_LONELY_REFUSALS
     if known and error.reason == StoreReason.TOO_LARGE:
