@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
@@ -20,6 +20,7 @@ from orthanc_gcp.ledger.schema import UNSENT, UNSURE, State, destinations, trans
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
+    "Received",
     "Versions",
     "doubt_others",
     "doubt_same",
@@ -39,6 +40,28 @@ _MAYBE_STORED = (*_STORED, State.SENDING)
 _TO_BE_SENT = (State.WAITING, State.DELAYED, State.SENDING)
 _VOID = (State.WITHDRAWN, State.LOST, State.SUPERSEDED)
 _WORDS = "a newer version of it, with the same UIDs, was received"
+
+
+class Received(NamedTuple):
+    """How a version came to its Orthanc: by that, the newest of several is known."""
+
+    source: str
+    received_at: float
+    change_seq: int
+    id: int
+    reason: str | None
+
+    def is_later(self, other: Received) -> bool:
+        """Whether it was received later; Orthanc records whole seconds.
+
+        What came from the store itself is older than whatever was not sent there before.
+        """
+        changes = (0, 0)  # numbers of two Orthancs cannot be compared
+        if self.source == other.source:
+            changes = self.change_seq, other.change_seq
+        sent, other_sent = (one.reason != TransferReason.RETRIEVED for one in (self, other))
+        mine = sent, self.received_at, changes[0], self.id
+        return mine > (other_sent, other.received_at, changes[1], other.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +97,14 @@ class _Version:
         files = {self.attachment_uuid, other.attachment_uuid} - {""}
         return (self.source, self.orthanc_id) == (other.source, other.orthanc_id) and len(files) < 2
 
-    def is_newer(self, other: _Version) -> bool:
-        """Whether it was received later; Orthanc records whole seconds.
+    @property
+    def received(self) -> Received:
+        """How it came to its Orthanc."""
+        return Received(self.source, self.received_at, self.change_seq, self.id, self.reason)
 
-        What came from the store itself is older than whatever was not sent there before.
-        """
-        changes = (0, 0)  # numbers of two Orthancs cannot be compared
-        if self.source == other.source:
-            changes = self.change_seq, other.change_seq
-        sent, other_sent = (one.reason != TransferReason.RETRIEVED for one in (self, other))
-        mine = sent, self.received_at, changes[0], self.id
-        return mine > (other_sent, other.received_at, changes[1], other.id)
+    def is_newer(self, other: _Version) -> bool:
+        """See :meth:`Received.is_later`."""
+        return self.received.is_later(other.received)
 
     def gives_way_to(self, other: _Version) -> bool:
         """Whether it is not to be sent any more: see :func:`supersede_unsent`."""

@@ -13,6 +13,7 @@ from orthanc_gcp.custody.audit.findings import Category, Finding, Uids
 from orthanc_gcp.custody.verification.read_back import SEARCH_LAG
 from orthanc_gcp.ledger.rows import Transfer
 from orthanc_gcp.ledger.schema import State
+from orthanc_gcp.ledger.versions import Received
 from orthanc_gcp.reasons import TransferReason
 
 __all__ = [
@@ -99,18 +100,15 @@ class Recorded:
             return None
         return one.id, one.sha256, one.attachment_uuid, self.acknowledged_at or self.confirmed_at
 
-    def is_newer(self, other: Recorded) -> bool:
-        """Whether it is of a later version: of one second, that which was written down last.
+    @property
+    def received(self) -> Received:
+        """How it came to its Orthanc."""
+        one = self.transfer
+        return Received(one.source, one.received_at, self.change_seq, one.id, one.reason)
 
-        What came from the store itself is older than whatever was not sent there before.
-        """
-        mine, theirs = self.transfer, other.transfer
-        changes = (0, 0)  # numbers of two Orthancs cannot be compared
-        if mine.source == theirs.source:
-            changes = self.change_seq, other.change_seq
-        sent, other_sent = (one.reason != TransferReason.RETRIEVED for one in (mine, theirs))
-        version = sent, mine.received_at, changes[0], mine.id
-        return version > (other_sent, theirs.received_at, changes[1], theirs.id)
+    def is_newer(self, other: Recorded) -> bool:
+        """Whether it is of a later version."""
+        return self.received.is_later(other.received)
 
     def is_no_newer(self, other: Recorded) -> bool:
         """Whether it is the same as another version, or was received no later."""
