@@ -278,7 +278,8 @@ class Arrivals:
                 self._quarantine(connection, arrival, row, fault, other_versions)
         new = self._upsert(connection, good, other_versions) if good else 0
         retrieved = [row for row in good if row["reason"] == TransferReason.RETRIEVED]
-        supersede_replaced(connection, self._now(), _confirmed(connection, retrieved))
+        if retrieved:
+            supersede_replaced(connection, self._now(), _confirmed(connection, retrieved))
         return new
 
     def _upsert(

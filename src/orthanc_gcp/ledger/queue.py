@@ -77,6 +77,7 @@ _CLAIM = (
 )
 
 
+_WAITS_AGAIN = transfers.update().values(state=State.WAITING, next_attempt_at=None)
 _HELD = (transfers.c.batch == sql.bindparam("held_by")) & (transfers.c.state == State.SENDING)
 _OF_BATCH = sql.select(transfers.c.id).where(_HELD).with_for_update()
 
@@ -342,9 +343,7 @@ class Queue:
             if connection.scalar(sql.select(transfers.c.id).where(due).limit(1)) is None:
                 return
         with writing(self._engine) as connection:
-            connection.execute(
-                transfers.update().where(due).values(state=State.WAITING, next_attempt_at=None)
-            )
+            connection.execute(_WAITS_AGAIN.where(due))
 
     def requeue_first_due(
         self, account: str, source: str, priorities: Collection[Priority], most: int
@@ -368,11 +367,7 @@ class Queue:
             return False
         is_delayed = transfers.c.id.in_(rows) & (transfers.c.state == State.DELAYED)
         with writing(self._engine) as connection:
-            connection.execute(
-                transfers.update()
-                .where(is_delayed)
-                .values(state=State.WAITING, next_attempt_at=None)
-            )
+            connection.execute(_WAITS_AGAIN.where(is_delayed))
         return True
 
     def hasten(self, account: str) -> None:
